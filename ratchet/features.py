@@ -1,0 +1,146 @@
+"""features/<name>/feature.yaml: the policy of one feature, owned by the people who own the feature."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from ratchet.errors import BadInput, SettingsInvalid, UnknownFeature
+from ratchet.params import Section, Share, explain
+
+
+class Decoding(Section):
+    """How answers are drawn; temperature 0 is greedy."""
+
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    max_tokens: int = Field(default=64, ge=1)
+
+
+class GatePolicy(Section):
+    """When a candidate is better: one-sided error `alpha`, at least `min_items` scored pairs.
+
+    `anchor_margin`: how much worse than the fixed anchor release a candidate may be.
+    """
+
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    min_items: int = Field(default=20, ge=1)
+    anchor_margin: float = Share
+
+
+class RolloutPolicy(Section):
+    """Canary steps (shares of users), the error of the online test, and the loss that is tolerated."""
+
+    steps: tuple[float, ...] = (0.2, 0.5)
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    margin: float = Field(default=0.05, ge=0, lt=1)
+    outcome_window_s: float = Field(default=86400, ge=0)
+    min_users: int = Field(default=20, ge=1)
+
+    @field_validator("steps")
+    @classmethod
+    def _steps_rise(cls, steps: tuple[float, ...]) -> tuple[float, ...]:
+        if not steps or not all(low < high for low, high in pairwise((0, *steps))) or steps[-1] > 1:
+            raise ValueError("the steps are shares of users that rise between 0 and 1, as [0.2, 0.5]")
+        return steps
+
+
+class ApprovalPolicy(Section):
+    """Who may approve; an empty list of approvers means every enrolled person."""
+
+    approvers: tuple[str, ...] = ()
+    machine_approvers: tuple[str, ...] = ()
+
+
+class Feature(Section):
+    """The policy of one feature."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{1,40}$")
+    intent: str
+    owners: tuple[str, ...] = Field(min_length=1)
+    mode: Literal["managed", "passthrough"] = "managed"
+    output_schema: dict[str, Any] | None = None
+    scorer: Literal["label_accuracy", "exact_match", "token_f1"]
+    decoding: Decoding = Decoding()
+    gate: GatePolicy = GatePolicy(anchor_margin=0.02)
+    rollout: RolloutPolicy = RolloutPolicy()
+    approval: ApprovalPolicy = ApprovalPolicy()
+
+    def enum_field(self) -> tuple[str, list[str]] | None:
+        """The schema's only enum property with its values; None where there is no schema or not exactly one."""
+        properties = (self.output_schema or {}).get("properties", {})
+        enums = [(name, list(spec["enum"])) for name, spec in properties.items() if "enum" in spec]
+        return enums[0] if len(enums) == 1 else None
+
+    def wrap_target(self, value: Any) -> str:
+        """The right output exactly as it would be served.
+
+        A bare label is wrapped in the schema's only enum field; JSON (a dict or its text) is checked against the enum;
+        without a schema the text is the target.
+
+        Raises:
+            BadInput: a label that is not in the schema, or a value of the wrong shape.
+        """
+        if self.output_schema is None:
+            if not isinstance(value, str) or not value.strip():
+                raise BadInput(f"{self.name}: the right output must be a non-empty text, not {type(value).__name__}")
+            return value.strip()
+        document = _as_document(value)
+        enum = self.enum_field()
+        if enum is None:
+            if document is None:
+                raise BadInput(f"{self.name}: the right output must be JSON of the feature's schema")
+            return json.dumps(document, ensure_ascii=False)
+        field, labels = enum
+        label = document.get(field) if document is not None else value
+        if label not in labels:
+            raise BadInput(f"{self.name}: label {str(label)[:60]!r} is not in the schema; allowed: {', '.join(labels)}")
+        return json.dumps(document if document is not None else {field: label}, ensure_ascii=False)
+
+    def label_of(self, output: str) -> str | None:
+        """The label an answer gives; None where it is not valid JSON of the schema."""
+        enum = self.enum_field()
+        document = _as_document(output)
+        if enum is None or document is None or document.get(enum[0]) not in enum[1]:
+            return None
+        return str(document[enum[0]])
+
+
+def load_feature(repo: Path, name: str) -> Feature:
+    """Read and check features/<name>/feature.yaml.
+
+    Raises:
+        UnknownFeature: there is none; the message lists those that exist.
+        SettingsInvalid: a key is unknown or its value not allowed.
+    """
+    path = repo / "features" / name / "feature.yaml"
+    if not path.is_file():
+        raise UnknownFeature(f"unknown feature {name!r}; there are: {', '.join(feature_names(repo)) or 'none'}")
+    try:
+        feature = Feature.model_validate(yaml.safe_load(path.read_bytes()))
+    except yaml.YAMLError as error:
+        raise SettingsInvalid(f"{path} is not valid YAML: {error}") from error
+    except ValidationError as error:
+        raise SettingsInvalid(explain(path, error)) from error
+    if feature.name != name:
+        raise SettingsInvalid(f"{path}: name: is {feature.name!r} but the folder is {name!r}; they must agree")
+    return feature
+
+
+def feature_names(repo: Path) -> list[str]:
+    """The features of this clone, sorted."""
+    return sorted(p.parent.name for p in (repo / "features").glob("*/feature.yaml"))
+
+
+def _as_document(value: Any) -> dict[str, Any] | None:
+    if isinstance(value, dict):
+        return value
+    try:
+        parsed = json.loads(value)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None

@@ -1,0 +1,141 @@
+"""params.yaml: every number that changes the results of a stage, one section per stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ratchet.errors import SettingsInvalid
+
+Share = Field(ge=0, le=1)
+Arm = Literal["fewshot", "sft"]
+ARMS: tuple[str, ...] = get_args(Arm)
+
+
+class Section(BaseModel):
+    """A section of params.yaml: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class ValidateParams(Section):
+    """When a batch is too bad to learn from."""
+
+    min_rows: int = Field(ge=1)
+    max_quarantine_share: float = Share
+    max_input_chars: int = Field(ge=1)
+
+
+class CurateParams(Section):
+    """Which examples are kept, and how they are split."""
+
+    near_duplicate_jaccard: float = Share
+    max_user_share: float = Share
+    rehearsal_share: float = Share
+    validation_share: float = Share
+    seed: int
+
+
+class FewshotParams(Section):
+    """The demonstration search."""
+
+    candidates: int = Field(ge=1)
+    demonstrations: int = Field(ge=1)
+    validation_items: int = Field(ge=1)
+    concurrency: int = Field(ge=1)
+    seed: int
+
+
+class SftParams(Section):
+    """LoRA fine-tuning; `layers` 0 trains all layers, n the last n."""
+
+    rank: int = Field(ge=1)
+    alpha: int = Field(ge=1)
+    layers: int = Field(ge=0)
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    dtype: Literal["bfloat16", "float32"]
+    threads: int = Field(ge=1)
+    seed: int
+    keep_system_prompt: bool
+
+
+class TuneParams(Section):
+    """One section per arm."""
+
+    fewshot: FewshotParams
+    sft: SftParams
+
+
+class EvaluateParams(Section):
+    """How the releases are asked."""
+
+    concurrency: int = Field(ge=1)
+    seed: int
+
+
+class ReplayParams(Section):
+    """How the replayer's customers and agents respond; it never touches the holdout's truth."""
+
+    thumb_rate: float = Share
+    correction_rate: float = Share
+    rephrase_rate: float = Share
+    noise: float = Share
+    thumb_threshold: float = Share
+    concurrency: int = Field(ge=1)
+    seed: int
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    feature: str
+    data_root: Literal["data/demo", "data"]
+    base_model: str
+    arms: tuple[Arm, ...] = Field(min_length=1)
+    validate_: ValidateParams = Field(alias="validate")
+    curate: CurateParams
+    tune: TuneParams
+    evaluate: EvaluateParams
+    replay: ReplayParams
+
+    @property
+    def inputs(self) -> Path:
+        """Where the graph finds raw feedback, holdout, champion and anchor of the feature."""
+        return Path(self.data_root) / self.feature
+
+    @property
+    def outputs(self) -> Path:
+        """Where the graph writes what it computes for the feature."""
+        return Path("data") / self.feature
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        SettingsInvalid: with the key, its value and what is allowed.
+    """
+    try:
+        return Params.model_validate(yaml.safe_load(path.read_bytes()))
+    except FileNotFoundError as error:
+        raise SettingsInvalid(f"{path} is missing: run from the root of the clone") from error
+    except yaml.YAMLError as error:
+        raise SettingsInvalid(f"{path} is not valid YAML: {error}") from error
+    except ValidationError as error:
+        raise SettingsInvalid(explain(path, error)) from error
+
+
+def explain(path: Path, error: ValidationError) -> str:
+    """One line per wrong key: where, what is wrong with it, what was given."""
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "the file"
+        given = "" if problem["type"] == "missing" else f" (given: {str(problem['input'])[:80]!r})"
+        what = "unknown key: remove or correct it" if problem["type"] == "extra_forbidden" else problem["msg"]
+        lines.append(f"{path}: {key}: {what}{given}")
+    return "\n".join(lines)

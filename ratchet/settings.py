@@ -1,0 +1,141 @@
+"""What changes with the machine: addresses, folders, secrets. Read once from the environment, frozen, passed down."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ratchet.errors import SettingsInvalid
+
+KEYS = {
+    "RATCHET_REPO": "the clone (default: the nearest folder upwards that holds dvc.yaml)",
+    "RATCHET_HOME": "state: store, releases, channels, secrets (default: .ratchet in the clone)",
+    "RATCHET_CACHE": "converted base models, shared by all clones (default: ~/.cache/ratchet)",
+    "RATCHET_DATABASE_URL": "the store (default: SQLite in RATCHET_HOME)",
+    "RATCHET_GATEWAY_URL": "the gateway (default: http://127.0.0.1:8600)",
+    "RATCHET_MODELSERVER_URL": "the model server (default: http://127.0.0.1:8601; a stage starts its own unless set)",
+    "RATCHET_VERIFIER_URL": "the approval verifier (default: http://127.0.0.1:8602)",
+    "RATCHET_MODELSERVER_KEY": "bearer token that loading an adapter asks for (default: none, loopback only)",
+    "RATCHET_ALLOW_REMOTE": "1 lets a server listen beyond loopback",
+    "RATCHET_RUN_SETTINGS": "set by a flow for its stages",
+    "PREFECT_API_URL": "the Prefect server (default: http://127.0.0.1:4200/api)",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Addresses and folders of this machine."""
+
+    repo: Path
+    home: Path
+    cache: Path
+    database_url: str
+    gateway_url: str
+    modelserver_url: str
+    verifier_url: str
+    prefect_api_url: str
+    modelserver_is_given: bool = False
+    modelserver_key: str | None = None
+    remote_is_allowed: bool = False
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Read and check the environment.
+
+        Raises:
+            SettingsInvalid: an unknown RATCHET_* key, or an address that is not http(s).
+        """
+        unknown = sorted(k for k in environ if k.startswith("RATCHET_") and k not in KEYS)
+        if unknown:
+            raise SettingsInvalid(f"unknown setting {', '.join(unknown)} in the environment; known: {', '.join(KEYS)}")
+        repo = Path(environ.get("RATCHET_REPO") or find_repo(Path.cwd())).resolve()
+        home = Path(environ.get("RATCHET_HOME") or repo / ".ratchet").absolute()
+        cache = Path(environ.get("RATCHET_CACHE") or _user_cache(environ)).absolute()
+        return cls(
+            repo=repo,
+            home=home,
+            cache=cache,
+            database_url=environ.get("RATCHET_DATABASE_URL") or f"sqlite:///{home / 'store.db'}",
+            gateway_url=_address(environ, "RATCHET_GATEWAY_URL", "http://127.0.0.1:8600"),
+            modelserver_url=_address(environ, "RATCHET_MODELSERVER_URL", "http://127.0.0.1:8601"),
+            verifier_url=_address(environ, "RATCHET_VERIFIER_URL", "http://127.0.0.1:8602"),
+            prefect_api_url=_address(environ, "PREFECT_API_URL", "http://127.0.0.1:4200/api"),
+            modelserver_is_given=bool(environ.get("RATCHET_MODELSERVER_URL")),
+            modelserver_key=environ.get("RATCHET_MODELSERVER_KEY") or None,
+            remote_is_allowed=environ.get("RATCHET_ALLOW_REMOTE") == "1",
+        )
+
+    @property
+    def releases_dir(self) -> Path:
+        """The content-addressed release store."""
+        return self.home / "releases"
+
+    @property
+    def channels_dir(self) -> Path:
+        """One pointer file per feature."""
+        return self.home / "channels"
+
+    @property
+    def runs_dir(self) -> Path:
+        """The worktrees of runs that are under way."""
+        return self.home / "runs"
+
+    @property
+    def secrets_dir(self) -> Path:
+        """Keys that this machine made for itself (0700)."""
+        return self.home / "secrets"
+
+    @property
+    def trust_dir(self) -> Path:
+        """Public keys that signatures are checked against."""
+        return self.home / "trust"
+
+    @property
+    def verifier_dir(self) -> Path:
+        """The verifier's own state (0700); no other process reads it."""
+        return self.home / "verifier"
+
+
+def read_secret(settings: Settings, name: str) -> str:
+    """A 256-bit secret in hex, made on first use (0600) and never printed."""
+    path = settings.secrets_dir / name
+    settings.secrets_dir.mkdir(parents=True, exist_ok=True)
+    settings.secrets_dir.chmod(0o700)
+    if not path.exists():
+        descriptor, temporary = tempfile.mkstemp(dir=settings.secrets_dir, prefix=f".{name}.")  # 0600
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+        with contextlib.suppress(FileExistsError):  # another process made it first
+            os.link(temporary, path)  # appears whole or not at all
+        os.unlink(temporary)
+    return path.read_text().strip()
+
+
+def find_repo(start: Path) -> Path:
+    """The nearest folder from `start` upwards that holds dvc.yaml; `start` itself where none does."""
+    for folder in (start, *start.parents):
+        if (folder / "dvc.yaml").exists():
+            return folder
+    return start
+
+
+def _user_cache(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ratchet"
+
+
+def _address(environ: Mapping[str, str], key: str, default: str) -> str:
+    value = (environ.get(key) or default).rstrip("/")
+    try:
+        parts = urlsplit(value)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, or none of TCP's
+        is_address = False
+    if not is_address:
+        raise SettingsInvalid(f"{key}={value!r} is not an address; allowed: http://host:port or https://host:port")
+    return value

@@ -1,0 +1,263 @@
+"""The store: interactions, feedback, runs, leases and rollouts in one SQL database (SQLite here, PostgreSQL later)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ratchet.errors import LeaseHeld, StaleRecord
+from ratchet.files import canonical_json
+from ratchet.records import Feedback, Interaction
+
+metadata = sa.MetaData()
+
+interactions = sa.Table(
+    "interactions",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("interaction_id", sa.String, unique=True, nullable=False),
+    sa.Column("feature", sa.String, nullable=False),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("user_id", sa.String),
+    sa.Column("day", sa.String, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Index("interactions_by_day", "feature", "tenant", "day"),
+)
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("feedback_id", sa.String, unique=True, nullable=False),
+    sa.Column("interaction_id", sa.String, nullable=False, index=True),
+    sa.Column("day", sa.String, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+documents = sa.Table(  # runs and rollouts: JSON bodies changed by compare-and-swap on `version`
+    "documents",
+    metadata,
+    sa.Column("kind", sa.String, primary_key=True),
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("feature", sa.String, nullable=False, index=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("owner", sa.String, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A run or a rollout as it was read; `version` is what a change must name."""
+
+    id: str
+    feature: str
+    version: int
+    body: dict[str, Any]
+
+
+class Store:
+    """Reads and writes the database; every write is one transaction, on disk when the call returns."""
+
+    def __init__(self, url: str) -> None:
+        """Open the database and make the tables that are missing."""
+        if url.startswith("sqlite:///"):
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        self.engine = sa.create_engine(url)
+        if self.engine.dialect.name == "sqlite":
+            sa.event.listen(self.engine, "connect", _configure_sqlite)
+            sa.event.listen(self.engine, "begin", _begin_immediate)
+        self.reader = self.engine.execution_options(write=False)
+        metadata.create_all(self.engine)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+    def add_interactions(self, records: Sequence[Interaction]) -> int:
+        """Store interactions; one whose id is there already is left as it is. Returns how many were new."""
+        rows = [
+            {
+                "interaction_id": r.interaction_id,
+                "feature": r.feature,
+                "tenant": r.tenant,
+                "user_id": r.user_id,
+                "day": r.at.date().isoformat(),
+                "body": r.model_dump_json(),
+            }
+            for r in records
+        ]
+        return self._insert_new(interactions, rows)
+
+    def add_feedback(self, records: Sequence[Feedback]) -> int:
+        """Store feedback; one whose id is there already is left as it is. Returns how many were new."""
+        rows = [
+            {
+                "feedback_id": r.feedback_id,
+                "interaction_id": r.interaction_id,
+                "day": r.at.date().isoformat(),
+                "body": r.model_dump_json(),
+            }
+            for r in records
+        ]
+        return self._insert_new(feedback, rows)
+
+    def interaction(self, interaction_id: str) -> Interaction | None:
+        """One interaction by its receipt."""
+        query = sa.select(interactions.c.body).where(interactions.c.interaction_id == interaction_id)
+        with self.reader.connect() as connection:
+            body = connection.execute(query).scalar()
+        return Interaction.model_validate_json(body) if body else None
+
+    def interactions(
+        self, feature: str, *, after_seq: int = 0, tenant: str | None = None, day: str | None = None
+    ) -> Iterator[tuple[int, Interaction]]:
+        """The interactions of a feature as (seq, record), in the order in which they arrived."""
+        query = sa.select(interactions.c.seq, interactions.c.body).where(
+            interactions.c.feature == feature, interactions.c.seq > after_seq
+        )
+        if tenant is not None:
+            query = query.where(interactions.c.tenant == tenant)
+        if day is not None:
+            query = query.where(interactions.c.day == day)
+        for row in self._stream(query.order_by(interactions.c.seq)):
+            yield row[0], Interaction.model_validate_json(row[1])
+
+    def feedback(
+        self, feature: str, *, after_seq: int = 0, tenant: str | None = None, day: str | None = None
+    ) -> Iterator[tuple[int, str, Feedback]]:
+        """The feedback on a feature's interactions as (seq, tenant, record), in the order in which it arrived.
+
+        Feedback whose interaction is not (yet) in the store belongs to no feature and is not given.
+        """
+        query = (
+            sa.select(feedback.c.seq, interactions.c.tenant, feedback.c.body)
+            .join(interactions, interactions.c.interaction_id == feedback.c.interaction_id)
+            .where(interactions.c.feature == feature, feedback.c.seq > after_seq)
+        )
+        if tenant is not None:
+            query = query.where(interactions.c.tenant == tenant)
+        if day is not None:
+            query = query.where(feedback.c.day == day)
+        for row in self._stream(query.order_by(feedback.c.seq)):
+            yield row[0], row[1], Feedback.model_validate_json(row[2])
+
+    def counts(self, feature: str) -> dict[str, int]:
+        """How many interactions and feedbacks a feature has."""
+        joined = feedback.join(interactions, interactions.c.interaction_id == feedback.c.interaction_id)
+        asked = sa.select(sa.func.count()).select_from(interactions).where(interactions.c.feature == feature)
+        said = sa.select(sa.func.count()).select_from(joined).where(interactions.c.feature == feature)
+        with self.reader.connect() as connection:
+            return {
+                "interactions": int(connection.execute(asked).scalar_one()),
+                "feedback": int(connection.execute(said).scalar_one()),
+            }
+
+    def create_document(self, kind: str, document_id: str, feature: str, body: dict[str, Any]) -> Document:
+        """Store a new run or rollout; one that is there already is returned as it is."""
+        row = {"kind": kind, "id": document_id, "feature": feature, "version": 1, "body": canonical_json(body)}
+        self._insert_new(documents, [row])
+        found = self.document(kind, document_id)
+        assert found is not None
+        return found
+
+    def document(self, kind: str, document_id: str) -> Document | None:
+        """One run or rollout."""
+        found = list(self._documents(documents.c.kind == kind, documents.c.id == document_id))
+        return found[0] if found else None
+
+    def documents(self, kind: str, feature: str | None = None) -> list[Document]:
+        """All runs or rollouts, of one feature if it is named, sorted by id."""
+        conditions = [documents.c.kind == kind]
+        if feature is not None:
+            conditions.append(documents.c.feature == feature)
+        return list(self._documents(*conditions))
+
+    def change_document(self, kind: str, before: Document, body: dict[str, Any]) -> Document:
+        """Replace a document's body if nobody else did since `before` was read.
+
+        Raises:
+            StaleRecord: somebody did; read it again and decide again.
+        """
+        statement = (
+            sa.update(documents)
+            .where(documents.c.kind == kind, documents.c.id == before.id, documents.c.version == before.version)
+            .values(version=before.version + 1, body=canonical_json(body))
+        )
+        with self.engine.begin() as connection:
+            if connection.execute(statement).rowcount != 1:
+                raise StaleRecord(f"{kind} {before.id} was changed by another process since version {before.version}")
+        return Document(before.id, before.feature, before.version + 1, body)
+
+    def acquire_lease(self, name: str, owner: str) -> None:
+        """Take a lease; taking one's own again is fine.
+
+        Raises:
+            LeaseHeld: another owner has it (its name is the message).
+        """
+        self._insert_new(leases, [{"name": name, "owner": owner}])
+        holder = self.lease_owner(name)
+        if holder != owner:
+            raise LeaseHeld(str(holder))
+
+    def lease_owner(self, name: str) -> str | None:
+        """Who holds a lease; None where nobody does."""
+        with self.reader.connect() as connection:
+            return connection.execute(sa.select(leases.c.owner).where(leases.c.name == name)).scalar()
+
+    def release_lease(self, name: str, owner: str) -> bool:
+        """Give a lease back; False where the owner did not hold it."""
+        statement = sa.delete(leases).where(leases.c.name == name, leases.c.owner == owner)
+        with self.engine.begin() as connection:
+            return connection.execute(statement).rowcount == 1
+
+    def _insert_new(self, table: sa.Table, rows: list[dict[str, Any]]) -> int:
+        if not rows:
+            return 0
+        dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
+        statement = dialect.insert(table).on_conflict_do_nothing()
+        with self.engine.begin() as connection:
+            count = sa.select(sa.func.count()).select_from(table)
+            before = connection.execute(count).scalar_one()
+            connection.execute(statement, rows)
+            return int(connection.execute(count).scalar_one() - before)
+
+    def _documents(self, *conditions: sa.ColumnElement[bool]) -> Iterator[Document]:
+        query = sa.select(documents.c.id, documents.c.feature, documents.c.version, documents.c.body)
+        for row in self._stream(query.where(*conditions).order_by(documents.c.id)):
+            yield Document(row[0], row[1], row[2], json.loads(row[3]))
+
+    def _stream(self, query: Any) -> Iterator[Any]:
+        with self.reader.connect() as connection:
+            yield from connection.execute(query).fetchall()
+
+
+@contextmanager
+def open_store(url: str) -> Iterator[Store]:
+    """A store that is closed at the end of the block."""
+    store = Store(url)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy's own BEGIN below; sqlite3 would begin too late
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    # A write takes its lock at once: a reader that turns writer half-way could only fail (SQLITE_BUSY_SNAPSHOT).
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("write", True) else "BEGIN")

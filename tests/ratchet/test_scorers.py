@@ -1,0 +1,99 @@
+"""ratchet.scorers: known answers, malformed outputs, and the summary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ratchet.features import Feature
+from ratchet.scorers import BINARY_SCORERS, SCORERS, exact_match, label_accuracy, summarise, token_f1
+
+SCHEMA = {"type": "object", "properties": {"route": {"type": "string", "enum": ["cards", "loans"]}}}
+
+
+def feature(**changes: Any) -> Feature:
+    fields = {
+        "name": "routing",
+        "intent": "route",
+        "owners": ["a"],
+        "scorer": "label_accuracy",
+        "output_schema": SCHEMA,
+    }
+    return Feature.model_validate(fields | changes)
+
+
+@pytest.mark.parametrize(
+    ("output", "score"),
+    [
+        ('{"route": "cards"}', 1.0),
+        ('{"route":"cards"}', 1.0),
+        ('{"route": "loans"}', 0.0),
+        ('{"route": "unknown"}', 0.0),
+        ('{"route": ["cards"]}', 0.0),
+        ('{"route": "car', 0.0),
+        ("cards", 0.0),
+        ("[1]", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_label_accuracy_of(output: str, score: float) -> None:
+    assert label_accuracy(output, '{"route": "cards"}', feature()) == score
+
+
+def test_label_accuracy_without_an_expected_label_is_unscored() -> None:
+    assert label_accuracy('{"route": "cards"}', "cards", feature()) is None
+    assert label_accuracy("cards", "cards", feature(output_schema=None)) is None
+
+
+@pytest.mark.parametrize(
+    ("output", "expected", "score"),
+    [(" Yes,\n  Sir ", "yes, sir", 1.0), ("ＹＥＳ", "yes", 1.0), ("yes", "no", 0.0), ("", "no", 0.0), ("", " ", None)],
+)
+def test_exact_match_evens_out_case_and_space(output: str, expected: str, score: float | None) -> None:
+    assert exact_match(output, expected, feature()) == score
+
+
+@pytest.mark.parametrize(
+    ("output", "expected", "score"),
+    [
+        ("The cat sat.", "a cat sat", 1.0),
+        ("cat", "cat sat down", 0.5),  # precision 1, recall 1/3
+        ("cat cat sat", "cat dog", 0.4),  # one shared word: precision 1/3, recall 1/2
+        ("dog", "cat", 0.0),
+        ("", "cat", 0.0),
+        ("the", "cat", 0.0),
+        ("cat", "", None),
+        ("cat", "The!", None),
+    ],
+)
+def test_token_f1_worked_by_hand(output: str, expected: str, score: float | None) -> None:
+    assert token_f1(output, expected, feature()) == (None if score is None else pytest.approx(score))
+
+
+def test_every_scorer_of_a_feature_is_known() -> None:
+    known = Feature.model_fields["scorer"].annotation.__args__  # type: ignore[union-attr]
+    assert set(SCORERS) == set(known) and set(SCORERS) >= BINARY_SCORERS
+
+
+def test_unscored_items_do_not_count_as_wrong() -> None:
+    found = summarise([1.0, None, 0.0, 1.0], scorer="label_accuracy", seed=1)
+    assert (found.n, found.unscored, found.score) == (3, 1, pytest.approx(2 / 3))
+
+
+def test_a_binary_summary_has_the_wilson_interval() -> None:
+    found = summarise([1.0] * 8 + [0.0] * 2, scorer="exact_match", seed=1)
+    assert (found.low, found.high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
+
+
+def test_a_mean_summary_has_a_seeded_interval_around_the_mean() -> None:
+    scores = [0.2, 0.4, 0.9, 0.5, 0.7]
+    found = summarise(scores, scorer="token_f1", seed=3)
+    assert found == summarise(scores, scorer="token_f1", seed=3)
+    assert found.low is not None and found.high is not None and 0.2 < found.low < 0.54 < found.high < 0.9
+
+
+def test_nothing_scored_has_no_score() -> None:
+    assert summarise([None, None], scorer="token_f1", seed=1).as_dict() == {
+        "n": 0, "unscored": 2, "score": None, "low": None, "high": None
+    }  # fmt: skip
