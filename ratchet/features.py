@@ -44,8 +44,8 @@ class RolloutPolicy(Section):
     @field_validator("steps")
     @classmethod
     def _steps_rise(cls, steps: tuple[float, ...]) -> tuple[float, ...]:
-        if not steps or not all(low < high for low, high in pairwise((0, *steps))) or steps[-1] > 1:
-            raise ValueError("the steps are shares of users that rise between 0 and 1, as [0.2, 0.5]")
+        if not steps or not all(low < high for low, high in pairwise((0, *steps))) or steps[-1] >= 1:
+            raise ValueError("the steps are shares of users that rise between 0 and 1 and end below 1, as [0.2, 0.5]")
         return steps
 
 

@@ -45,7 +45,6 @@ class FewshotParams(Section):
     candidates: int = Field(ge=1)
     demonstrations: int = Field(ge=1)
     validation_items: int = Field(ge=1)
-    concurrency: int = Field(ge=1)
     seed: int
 
 
@@ -65,8 +64,9 @@ class SftParams(Section):
 
 
 class TuneParams(Section):
-    """One section per arm."""
+    """How arms ask the model server, and one section per arm."""
 
+    concurrency: int = Field(ge=1)
     fewshot: FewshotParams
     sft: SftParams
 

@@ -227,10 +227,8 @@ class Store:
         dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
         statement = dialect.insert(table).on_conflict_do_nothing()
         with self.engine.begin() as connection:
-            count = sa.select(sa.func.count()).select_from(table)
-            before = connection.execute(count).scalar_one()
-            connection.execute(statement, rows)
-            return int(connection.execute(count).scalar_one() - before)
+            # One statement a row: what a batch of them inserted is not told, and counting the table would grow with it.
+            return sum(connection.execute(statement, row).rowcount == 1 for row in rows)
 
     def _documents(self, *conditions: sa.ColumnElement[bool]) -> Iterator[Document]:
         query = sa.select(documents.c.id, documents.c.feature, documents.c.version, documents.c.body)

@@ -1,0 +1,54 @@
+"""`ratchet feature new`: a feature of your own out of one that exists."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.session import Json, Session, console, open_session, print_json, short
+from ratchet import git
+from ratchet.errors import RatchetError
+from tasks.first_release import ensure_first_release
+from tasks.new_feature import Label, read_labels, write_feature
+
+app = typer.Typer(no_args_is_help=True, help="Features: one folder of features/ each, with its policy and prompts.")
+
+
+@app.callback()
+def feature() -> None:
+    """Features."""
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="the new feature's name, e.g. ticket_routing")],
+    labels: Annotated[Path, typer.Option(help='a label a line, or JSONL {"label", "description"?}')],
+    source: Annotated[str, typer.Option("--from", help="the feature whose policy is copied")] = "support_routing",
+    as_json: Json = False,
+) -> None:
+    """Write features/NAME and put its v1 (a plain prompt on the base model) on channel stable.
+
+    Example: [bold]ratchet feature new ticket_routing --from support_routing --labels labels.txt[/bold]
+    """
+    with open_session() as session:
+        folder, release_id = make_feature(session, name, source=source, labels=read_labels(labels))
+    if as_json:
+        print_json({"feature": name, "folder": str(folder), "release_id": release_id, "version": "v1.0.0"})
+        return
+    console.print(f"wrote {folder.relative_to(session.settings.repo)}; v1 is {short(release_id)}, on channel stable")
+    console.print(f"next: read its feature.yaml, then `ratchet holdout add {name} FILE` and send it traffic")
+
+
+def make_feature(session: Session, name: str, *, source: str, labels: list[Label]) -> tuple[Path, str]:
+    """Write the folder and v1. Returns the folder and v1's release id."""
+    owner = git.identity(session.settings.repo)[0]
+    folder = write_feature(session.settings.repo, name, source=source, labels=labels, owner=owner)
+    try:
+        release_id = ensure_first_release(session.settings, session.store, session.ledger, session.channels, name)
+    except RatchetError:
+        shutil.rmtree(folder)  # or the next try would find the name taken
+        raise
+    return folder, release_id

@@ -1,0 +1,46 @@
+"""The `ratchet` command: one file of this folder per noun."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from cli import approve, audit, demo, doctor, feature, holdout, people, records, release, rollout, run, status, up
+from ratchet.errors import RatchetError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="The improvement loop of an LLM feature: from feedback to a better release, proven before it is live.",
+)
+status.register(app)
+run.register(app)
+approve.register(app)
+rollout.register(app)
+release.register(app)
+records.register(app)
+audit.register(app)
+doctor.register(app)
+up.register(app)
+demo.register(app)
+app.add_typer(feature.app, name="feature")
+app.add_typer(holdout.app, name="holdout")
+app.add_typer(people.app, name="people")
+
+
+def main() -> None:
+    """Run a command; an error of ours is one clear message and an exit status, never a traceback."""
+    if not sys.platform.startswith("linux"):
+        sys.stderr.write("error: Ratchet runs on Linux only; on other systems use a container or a virtual machine\n")
+        raise SystemExit(2)
+    try:
+        app()
+    except RatchetError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    main()

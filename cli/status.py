@@ -1,0 +1,75 @@
+"""`ratchet status`: what is live, what runs, what waits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.session import Json, Session, console, neutral, open_session, print_json, short
+from ratchet.errors import ReleaseNotFound
+from ratchet.features import feature_names, load_feature
+from ratchet.prompts import load_prompt
+from ratchet.runs import runs_of
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(status)
+
+
+def status(
+    feature: Annotated[str | None, typer.Argument(help="one feature; the default is all of them")] = None,
+    as_json: Json = False,
+) -> None:
+    """What is live, what runs and what waits, per feature.
+
+    Examples: [bold]ratchet status[/bold] · [bold]ratchet status support_routing --json[/bold]
+    """
+    with open_session() as session:
+        if feature is not None:
+            load_feature(session.settings.repo, feature)
+        names = [feature] if feature else feature_names(session.settings.repo)
+        facts = {name: feature_status(session, name) for name in names}
+    if as_json:
+        print_json(facts)
+        return
+    for name, found in facts.items():
+        _print(name, found)
+
+
+def feature_status(session: Session, name: str) -> dict[str, Any]:
+    """The facts of one feature."""
+    try:
+        channels = session.channels.read(name)
+    except ReleaseNotFound:
+        return {"live": None, "counts": session.store.counts(name), "last_run": None, "rollouts": []}
+    live = session.releases.get(channels.stable)
+    prompt = load_prompt(session.settings.repo / "features" / name / "prompts" / "default.md")
+    runs = runs_of(session.store, name)
+    return {
+        "live": channels.stable,
+        "version": session.releases.attestation(channels.stable).get("version"),
+        "canary": channels.canary.model_dump() if channels.canary else None,
+        "main_differs_from_live": prompt != live.prompt,
+        "counts": session.store.counts(name),
+        "last_run": runs[-1].model_dump(mode="json") if runs else None,
+        "rollouts": [d.body for d in session.store.documents("rollout", name)],
+    }
+
+
+def _print(name: str, found: dict[str, Any]) -> None:
+    console.print(f"[bold]{name}[/bold]")
+    if found["live"] is None:
+        console.print("  no release yet: `make up` or `ratchet run` makes v1")
+        return
+    console.print(f"  stable    {found['version'] or '?'}  {short(found['live'])}")
+    if found["canary"]:
+        console.print(f"  canary    {short(found['canary']['release_id'])} for {found['canary']['share']:.0%} of users")
+    if found["main_differs_from_live"]:
+        console.print("  main differs from live: the prompt on disk is not the one that serves")
+    console.print(f"  records   {found['counts']['interactions']} interactions, {found['counts']['feedback']} feedback")
+    run = found["last_run"]
+    if run:
+        doing = neutral(run["now"] or run["outcome"] or run["error"] or "")
+        console.print(f"  last run  {run['run_id']}: {run['state']} {doing}")

@@ -1,0 +1,124 @@
+"""Runs the gateway: `python -m gateway [--host 127.0.0.1] [--port 8600]`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import ipaddress
+import logging
+import socket
+import sys
+
+import structlog
+import uvicorn
+
+from gateway.app import create_app
+from ratchet.errors import BadInput, PortInUse, RatchetError, SettingsInvalid
+from ratchet.settings import Settings
+
+EXAMPLES = """examples:
+  python -m gateway                    serve on http://127.0.0.1:8600
+  python -m gateway --port 0           serve on a free port, which the first line of output names
+  curl http://127.0.0.1:8600/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{"model": "support_routing", "user": "u1", "messages": [{"role": "user", "content": "I lost my card"}]}'
+  curl http://127.0.0.1:8600/v1/feedback -H 'Content-Type: application/json' \\
+    -d '{"interaction_id": "THE ID OF THE ANSWER", "kind": "thumb", "value": true}'
+"""
+
+
+class _Server(uvicorn.Server):
+    """Says on stdout when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, address: str) -> None:
+        super().__init__(config)
+        self._address = address
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        sys.stdout.write(f"gateway ready {self._address}\n")
+        sys.stdout.flush()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until a signal; 2 for bad input, with one line on stderr."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gateway",
+        description="Answers OpenAI chat requests with the release of each feature's channel, and takes feedback.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8600, help="port; 0 takes a free one (default: 8600)")
+    arguments = parser.parse_args(argv)
+    try:
+        serve(Settings.from_env(), arguments.host, arguments.port)
+    except RatchetError as error:
+        sys.stderr.write(f"gateway: {error}\n")
+        return error.exit_code
+    return 0
+
+
+def serve(settings: Settings, host: str, port: int) -> None:
+    """Serve until a signal.
+
+    Raises:
+        PortInUse: something else listens there.
+        SettingsInvalid: a host beyond loopback without leave.
+    """
+    if not _is_loopback(host) and not settings.remote_is_allowed:
+        message = (
+            f"--host {host} is beyond loopback, and the gateway asks no keys: set RATCHET_ALLOW_REMOTE=1 to allow it"
+        )
+        raise SettingsInvalid(message)
+    with _listen(host, port) as listener:
+        _log_to_stderr()
+        config = uvicorn.Config(
+            create_app(settings),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=10,
+        )
+        address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has shut down
+            _Server(config, address).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(1024)  # now, not when uvicorn does: two sockets may bind one port as long as neither listens
+    except (OSError, OverflowError) as error:
+        listener.close()
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise PortInUse(f"port {port} on {host} is in use; stop what listens there or name another") from error
+        raise BadInput(f"cannot listen on {host}:{port}: {error}") from error
+    return listener
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _log_to_stderr() -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""The application: its endpoints, what it opens and closes, and the border where errors become answers."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import structlog
+from fastapi import FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.backends import ModelServer
+from gateway.chat import complete_chat
+from gateway.durable_log import DurableLog
+from gateway.feedback import take_feedback
+from gateway.limits import Limits
+from gateway.metrics import Metrics
+from gateway.parts import Parts
+from gateway.refusals import Refusal, json_response
+from gateway.routing import Router
+from ratchet.errors import RatchetError
+from ratchet.settings import Settings
+from ratchet.store import open_store
+
+logger = structlog.get_logger("gateway")
+Endpoint = Callable[[Parts, Request], Awaitable[Response]]
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+PROBE_S = 2.0
+
+
+def create_app(settings: Settings, limits: Limits = Limits()) -> FastAPI:  # noqa: B008 - frozen
+    """The gateway on the channels, releases and store of these settings."""
+    app = FastAPI(
+        title="Ratchet gateway",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=_opened(settings, limits),
+        routes=[
+            _route("/v1/chat/completions", complete_chat, "POST"),
+            _route("/v1/feedback", take_feedback, "POST"),
+            _route("/v1/models", _models, "GET"),
+            _route("/healthz", _healthz, "GET"),
+            _route("/readyz", _readyz, "GET"),
+            _route("/metrics", _metrics, "GET"),
+        ],
+    )
+    app.add_exception_handler(HTTPException, _unknown_path)
+    app.add_middleware(_LocalOnly, is_remote_allowed=settings.remote_is_allowed)
+    return app
+
+
+def _opened(settings: Settings, limits: Limits) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        connector = aiohttp.TCPConnector(limit=256)
+        with open_store(settings.database_url) as store:
+            async with aiohttp.ClientSession(connector=connector) as session:
+                log = DurableLog(store, limits)
+                log.start()
+                server = ModelServer(settings.modelserver_url, session, limits, settings.modelserver_key)
+                app.state.parts = Parts(Router(settings), server, log, store, Metrics(), limits)
+                try:
+                    yield
+                finally:
+                    await log.close()
+
+    return lifespan
+
+
+def _route(path: str, endpoint: Endpoint, method: str) -> Route:
+    """An endpoint behind the border where every error becomes an answer."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request.app.state.parts, request)
+        except Refusal as refusal:
+            return refusal.response()
+        except RatchetError as error:  # its message is made for people: ids and paths, and what to do
+            logger.error("refused", path=path, error=type(error).__name__)
+            return Refusal(503, "misconfigured", str(error)).response()
+        except Exception as error:  # noqa: BLE001 - the process boundary
+            # Where, not what: the message of a stranger's error may quote what a user wrote.
+            frames = traceback.extract_tb(error.__traceback__)
+            where = " ".join(f"{Path(f.filename).name}:{f.lineno}" for f in frames[-6:])
+            logger.error("broke", path=path, error=type(error).__name__, where=where)
+            return Refusal(500, "internal_error", "the gateway broke on this request; its log says where").response()
+
+    return Route(path, answer, methods=[method])
+
+
+async def _models(parts: Parts, request: Request) -> Response:
+    """What can be asked: the features with a release on stable."""
+    found = [{"id": name, "object": "model", "owned_by": "ratchet"} for name in parts.router.features()]
+    return json_response({"object": "list", "data": found})
+
+
+async def _healthz(parts: Parts, request: Request) -> Response:
+    """The process is alive."""
+    return json_response({"status": "ok"})
+
+
+async def _readyz(parts: Parts, request: Request) -> Response:
+    """Whether a chat would succeed: the store takes writes and the model server answers."""
+    facts = {
+        "store": await parts.log.is_writable(PROBE_S),
+        "model_server": await parts.model_server.is_reachable(PROBE_S),
+    }
+    told = {name: "ok" if is_well else "unreachable" for name, is_well in facts.items()}
+    return json_response(told, 200 if all(facts.values()) else 503)
+
+
+async def _metrics(parts: Parts, request: Request) -> Response:
+    return Response(parts.metrics.page(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _unknown_path(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = "there is no such path or method; see POST /v1/chat/completions, POST /v1/feedback, GET /v1/models"
+    return Refusal(error.status_code, "unknown_path", message).response(dict(error.headers or {}))
+
+
+class _LocalOnly:
+    """Refuses what a web page could send from a browser: a foreign Origin, or a foreign Host (DNS rebinding)."""
+
+    def __init__(self, app: ASGIApp, is_remote_allowed: bool) -> None:
+        self._app = app
+        self._is_remote_allowed = is_remote_allowed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            host, origin = headers.get("host", ""), headers.get("origin")
+            is_foreign = not self._is_remote_allowed and _hostname(host) not in LOOPBACK
+            if is_foreign or (origin is not None and urlsplit(origin).netloc != host):
+                refusal = Refusal(403, "foreign_origin", "this gateway answers this machine's own programs only")
+                await refusal.response()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _hostname(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None

@@ -1,0 +1,23 @@
+"""How long the gateway waits and how much it takes; one frozen value, so that a test can name other ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Times in seconds, sizes in bytes or counts."""
+
+    connect_s: float = 3.0
+    try_s: float = 120.0  # one try for a whole answer; of a stream, the longest silence
+    load_s: float = 120.0  # loading an adapter
+    breaker_failures: int = 5
+    breaker_open_s: float = 5.0
+    commit_s: float = 35.0  # more than the database's own busy timeout (30 s), so that its error is the one told
+    log_capacity: int = 1024
+    log_batch: int = 256
+    body_bytes: int = 1 << 20
+    json_depth: int = 64
+    messages: int = 256
+    line_bytes: int = 1 << 20  # of a backend's stream

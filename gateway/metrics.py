@@ -1,0 +1,52 @@
+"""What Prometheus reads: counts and times by feature and channel, in a registry of this app's own."""
+
+from __future__ import annotations
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+
+from gateway.turn import Heard, Turn
+
+logger = structlog.get_logger("gateway")
+SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class Metrics:
+    """The gateway's counters; a feature that is not known is never a label, so that callers cannot add series."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "ratchet_requests", "Chat requests", ["feature", "channel", "status"], registry=self.registry
+        )
+        self.latency = Histogram(
+            "ratchet_latency_seconds",
+            "From request to the last byte",
+            ["feature", "channel"],
+            registry=self.registry,
+            buckets=SECONDS,
+        )
+        self.tokens = Counter("ratchet_tokens", "Tokens", ["feature", "direction"], registry=self.registry)
+        self.fallbacks = Counter(
+            "ratchet_fallbacks", "Answers given by stable for a canary that failed", ["feature"], registry=self.registry
+        )
+        self.feedback = Counter("ratchet_feedback", "Feedback stored", ["feature", "kind"], registry=self.registry)
+
+    def answered(self, turn: Turn, heard: Heard, status: str) -> None:
+        """Count an answer and write its line of the log; `status` is the HTTP status, or `aborted`."""
+        self.requests.labels(turn.feature, turn.channel, status).inc()
+        self.latency.labels(turn.feature, turn.channel).observe(turn.seconds)
+        self.tokens.labels(turn.feature, "input").inc(heard.count("prompt_tokens"))
+        self.tokens.labels(turn.feature, "output").inc(heard.count("completion_tokens"))
+        logger.info(
+            "answered",
+            interaction_id=turn.interaction_id,
+            feature=turn.feature,
+            channel=turn.channel,
+            status=status,
+            ms=round(turn.seconds * 1000),
+        )
+
+    def page(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self.registry)

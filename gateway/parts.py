@@ -1,0 +1,24 @@
+"""What a request works with: the open parts of one running gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.backends import ModelServer
+from gateway.durable_log import DurableLog
+from gateway.limits import Limits
+from gateway.metrics import Metrics
+from gateway.routing import Router
+from ratchet.store import Store
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Opened by the app's lifespan, closed with it."""
+
+    router: Router
+    model_server: ModelServer
+    log: DurableLog
+    store: Store
+    metrics: Metrics
+    limits: Limits

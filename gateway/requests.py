@@ -1,0 +1,149 @@
+"""What arrives at the gateway, bounded and validated before anything looks at it."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import ClientDisconnect, Request
+
+from gateway.limits import Limits
+from gateway.refusals import Refusal, first_problem
+from ratchet.records import Context, Message, Source
+
+TENANT = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+class RatchetFields(BaseModel):
+    """The `ratchet` object of a chat request; a field that is not known here is a mistake, and said to be one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    session: str | None = Field(default=None, min_length=1, max_length=200)
+    segment: str | None = Field(default=None, min_length=1, max_length=100)
+    tenant: str = Field(default="default", pattern=TENANT)
+    variables: dict[str, Any] = {}
+    contexts: tuple[Context, ...] = ()
+    consent: bool | None = None
+
+
+class StreamOptions(BaseModel):
+    """OpenAI's stream_options."""
+
+    include_usage: bool = False
+
+
+class ChatRequest(BaseModel):
+    """A chat request. Other OpenAI parameters may be there: for a managed feature the release decides on them."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    model: str = Field(min_length=1, max_length=100)
+    messages: list[dict[str, Any]] = Field(min_length=1)
+    user: str | None = Field(default=None, min_length=1, max_length=200)
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    n: int | None = 1
+    ratchet: RatchetFields = RatchetFields()
+
+
+class FeedbackRequest(BaseModel):
+    """A feedback as applications send it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    interaction_id: str = Field(min_length=1, max_length=200)
+    kind: str
+    value: Any
+    comment: str | None = Field(default=None, max_length=10_000)
+    source: Source | None = None
+    feedback_id: str | None = Field(default=None, min_length=1, max_length=200)
+    user: str | None = Field(default=None, min_length=1, max_length=200)
+    tenant: str | None = Field(default=None, pattern=TENANT)
+
+
+async def read_body(request: Request, limits: Limits) -> dict[str, Any]:
+    """The JSON object of a request.
+
+    Raises:
+        Refusal: 413 over the size limit; 400 where it is not JSON, nested too deeply, or not an object.
+    """
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limits.body_bytes:
+                raise Refusal(413, "body_too_large", f"the body is over {limits.body_bytes} bytes")
+    except ClientDisconnect as error:
+        raise Refusal(400, "client_gone", "the client closed the connection before its request was whole") from error
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refusal(400, "malformed_json", f"the body is not JSON: {error.msg} at byte {error.pos}") from error
+    if not isinstance(document, dict):
+        raise Refusal(400, "malformed_json", "the body is not a JSON object")
+    if not _is_within(document, limits.json_depth):
+        raise Refusal(400, "nested_too_deeply", f"the body is nested over {limits.json_depth} levels")
+    return document
+
+
+def check_chat(document: dict[str, Any], limits: Limits) -> ChatRequest:
+    """Validate a chat request.
+
+    Raises:
+        Refusal: 400, with the field and what is expected there.
+    """
+    asked = validate(ChatRequest, document, status=400)
+    if len(asked.messages) > limits.messages:
+        raise Refusal(400, "too_many_messages", f"messages: {len(asked.messages)}; at most {limits.messages}")
+    if asked.n not in (None, 1):
+        raise Refusal(400, "unsupported_value", "n: only 1 is supported, as every answer has one receipt")
+    return asked
+
+
+def validate(shape: type[Shape], document: dict[str, Any], *, status: int) -> Shape:
+    """A body as its pydantic model, or a Refusal with the first problem."""
+    try:
+        return shape.model_validate(document)
+    except ValidationError as error:
+        raise Refusal(status, "invalid_body", first_problem(error)) from error
+
+
+def to_messages(raw: list[dict[str, Any]]) -> tuple[Message, ...]:
+    """The application's messages as records; text parts are joined, an assistant's null content is empty.
+
+    Raises:
+        Refusal: 400 for an unknown role or content that is not text.
+    """
+    return tuple(_to_message(message, number) for number, message in enumerate(raw))
+
+
+def _to_message(raw: dict[str, Any], number: int) -> Message:
+    content = raw.get("content")
+    if isinstance(content, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in content):
+        content = "".join(part["text"] for part in content)
+    elif content is None and raw.get("role") == "assistant":
+        content = ""
+    if not isinstance(content, str):
+        raise Refusal(400, "invalid_body", f"messages.{number}.content: must be a text or text parts")
+    try:
+        return Message(role=raw.get("role"), content=content)  # type: ignore[arg-type]  # validated by pydantic
+    except ValidationError as error:
+        raise Refusal(400, "invalid_body", f"messages.{number}.{first_problem(error)}") from error
+
+
+def _is_within(value: Any, depth: int) -> bool:
+    """Whether containers are nested at most `depth` deep; without recursion, as the value is a stranger's."""
+    level = [value]
+    for _ in range(depth + 1):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return True
+    return False
+
+
+def _children(value: Any) -> list[Any]:
+    found = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [child for child in found if isinstance(child, (dict, list))]

@@ -1,0 +1,123 @@
+"""The releases that are compared: where their adapters lie, how they are asked, how their answers are scored."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ratchet.base_models import LocalModel
+from ratchet.errors import BadInput, ModelServerUnreachable
+from ratchet.features import Feature
+from ratchet.llm import Answer, ask_all, load_adapter
+from ratchet.records import Context, Message
+from ratchet.release import Release, ReleaseStore, read_candidate, read_manifest, request_body, write_candidate
+from ratchet.scorers import SCORERS
+from ratchet.settings import Settings
+
+
+class Question(Protocol):
+    """What a release is asked: an example or a holdout item."""
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The application's messages."""
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Values of the prompt's placeholders."""
+
+    @property
+    def contexts(self) -> tuple[Context, ...]:
+        """Passages that the application retrieved."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A release, and the folder of its adapter if it has one."""
+
+    release: Release
+    adapter: Path | None
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model server that answers at `url`; `key` is what it asks for before it loads an adapter."""
+
+    url: str
+    key: str | None
+    concurrency: int
+
+
+def stored_contender(manifest: Path, settings: Settings) -> Contender:
+    """The champion or anchor: its manifest, with the adapter from the release store.
+
+    Raises:
+        ReleaseNotFound, ReleaseCorrupt: no such manifest, or no such adapter in the store.
+    """
+    release = read_manifest(manifest)
+    adapter = ReleaseStore(settings.releases_dir).adapter_path(release.release_id) if release.adapter else None
+    return Contender(release, adapter)
+
+
+def read_contender(folder: Path) -> Contender:
+    """The candidate that an arm wrote, its adapter checked against the manifest."""
+    release = read_candidate(folder)
+    return Contender(release, folder / "adapter" if release.adapter else None)
+
+
+def write_contender(folder: Path, contender: Contender) -> None:
+    """Write candidate.json and, beside it, the adapter (copied, unless it lies there already)."""
+    final = folder / "adapter"
+    if contender.adapter is not None and contender.adapter != final:
+        shutil.rmtree(final, ignore_errors=True)
+        shutil.copytree(contender.adapter, final)
+    write_candidate(folder, contender.release)
+
+
+def check_base_model(contender: Contender, model: LocalModel, manifest: Path) -> None:
+    """Raise BadInput where a release was made for another base model than the one that will be served."""
+    made_for = contender.release.base_model
+    if (made_for.name, made_for.digest) != (model.name, model.digest):
+        raise BadInput(
+            f"{manifest} runs on {made_for.name} ({made_for.digest[:12]}), but base_model in params.yaml is "
+            f"{model.name} ({model.digest[:12]}): set base_model back, or make a champion for the new model"
+        )
+
+
+def ask(
+    contender: Contender,
+    questions: Sequence[Question],
+    served: Served,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Answer]:
+    """Ask a release every question, as the gateway would.
+
+    Raises:
+        ModelServerUnreachable: the server is down, or refuses every request.
+    """
+    release = contender.release
+    if contender.adapter is not None:
+        load_adapter(served.url, release.release_id, contender.adapter, key=served.key)
+    bodies = [request_body(release, q.messages, variables=q.variables, contexts=q.contexts) for q in questions]
+    answers = ask_all(bodies, base_url=served.url, concurrency=served.concurrency, on_progress=on_progress)
+    if answers and all(answer.error for answer in answers):
+        raise ModelServerUnreachable(f"{served.url} answered none of {len(answers)} requests: {answers[0].error}")
+    return answers
+
+
+def score_answers(answers: Sequence[Answer], expected: Sequence[str], feature: Feature) -> list[float | None]:
+    """One score per answer, in order; None (unscored) where the request failed or the scorer cannot say."""
+    score = SCORERS[feature.scorer]
+    return [
+        None if answer.error else score(answer.text, right, feature)
+        for answer, right in zip(answers, expected, strict=True)
+    ]
+
+
+def tokens_per_answer(answers: Sequence[Answer]) -> float | None:
+    """Mean of the tokens read and written, over the requests that were answered."""
+    costs = [answer.input_tokens + answer.output_tokens for answer in answers if not answer.error]
+    return round(sum(costs) / len(costs), 3) if costs else None

@@ -1,0 +1,186 @@
+"""Stage evaluate: champion, anchor and the chosen candidate answer the same holdout through the same server.
+
+Command line: python -m tasks.evaluate
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ratchet.base_models import resolve_base_model
+from ratchet.errors import BadInput, RatchetError
+from ratchet.features import load_feature
+from ratchet.files import canonical_json, read_json, sha256_file, sha256_text, write_json
+from ratchet.llm import model_server
+from ratchet.params import Params, load_params
+from ratchet.process import die_with_parent
+from ratchet.progress import ProgressLine
+from ratchet.records import read_holdout
+from ratchet.scorers import BINARY_SCORERS, summarise
+from ratchet.settings import Settings
+from tasks.contenders import Served, check_base_model, read_contender, stored_contender, tokens_per_answer
+from tasks.trial import ROLES, RoleResult, Trial, answer_trial, score_trial, write_evaluation
+
+
+def choose_arm(reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """The arm whose candidate meets the holdout: the best validation score.
+
+    On a tie the champion's own family, then fewer tokens per answer, then the name. An arm that had nothing to learn
+    from comes after every other. An arm that does no better than the champion may be chosen: the gate decides.
+
+    Args:
+        reports: report.json of each arm; at least one.
+
+    Raises:
+        BadInput: there is no report.
+    """
+    if not reports:
+        raise BadInput("no arm has written a report; params.yaml names the arms")
+
+    def order(arm: str) -> tuple[bool, float, bool, float, str]:
+        report = reports[arm]
+        score = (report.get("validation") or {}).get("score")
+        tokens = report.get("tokens_per_answer")
+        return (
+            bool(report.get("skipped")),
+            -score if score is not None else 1.0,
+            report.get("champion_family") != arm,
+            tokens if tokens is not None else float("inf"),
+            arm,
+        )
+
+    return min(reports, key=order)
+
+
+def count_pairs(champion: Sequence[float | None], candidate: Sequence[float | None]) -> dict[str, int]:
+    """How often both, one or none of two 0/1-scored releases were right; items unscored for either do not count."""
+    pairs = [(a == 1.0, b == 1.0) for a, b in zip(champion, candidate, strict=True) if a is not None and b is not None]
+    return {
+        "both_right": pairs.count((True, True)),
+        "only_champion": pairs.count((True, False)),
+        "only_candidate": pairs.count((False, True)),
+        "both_wrong": pairs.count((False, False)),
+    }
+
+
+def metrics_of(
+    trial: Trial, results: Mapping[str, RoleResult], reports: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The stage's metrics: numbers and ids only."""
+    scorer = trial.feature.scorer
+    metrics: dict[str, Any] = {
+        "feature": trial.feature.name,
+        "scorer": scorer,
+        "chosen_arm": choose_arm(reports),
+        "arms": {arm: _arm_metrics(report) for arm, report in reports.items()},
+        "candidate_equals_champion": results["candidate"].release_id == results["champion"].release_id,
+        "pairs": count_pairs(results["champion"].scores, results["candidate"].scores)
+        if scorer in BINARY_SCORERS
+        else None,
+    }
+    for role, result in results.items():
+        metrics[role] = {
+            "release_id": result.release_id,
+            **summarise(result.scores, scorer=scorer, seed=trial.seed).as_dict(),
+            "tokens_per_answer": tokens_per_answer(result.answers),
+        }
+    return metrics
+
+
+def holdout_digest(folder: Path) -> str:
+    """The digest of the holdout's items; the showcase beside it may change without a new holdout."""
+    return sha256_text(canonical_json({"holdout.jsonl": sha256_file(folder / "holdout.jsonl")}))
+
+
+def evaluate(params: Params, settings: Settings) -> dict[str, Any]:
+    """Run the stage in the current folder, the root of a worktree; return the metrics that were written.
+
+    Raises:
+        BadInput: the holdout is missing or empty, or an arm's report is.
+    """
+    began = time.monotonic()
+    reports = _read_reports(params)
+    trial = _read_trial(params, settings, choose_arm(reports))
+    model = resolve_base_model(params.base_model, settings)
+    check_base_model(trial.contenders["champion"], model, params.inputs / "champion.json")
+    line = ProgressLine("champion, anchor and candidate on the holdout")
+    with model_server(settings, params.base_model, model.path) as url:
+        served = Served(url, settings.modelserver_key, params.evaluate.concurrency)
+        answers = answer_trial(trial, served, line.show)
+    results = score_trial(trial, answers)
+    metrics = metrics_of(trial, results, reports) | {"holdout_digest": holdout_digest(params.inputs / "holdout")}
+    write_evaluation(params.outputs / "evaluation", trial, results, answers)
+    write_json(params.outputs / "metrics" / "evaluate.json", metrics)
+    timings = {"seconds": round(time.monotonic() - began, 3), "p95_latency_ms": _p95_latency_ms(results)}
+    write_json(params.outputs / "timings" / "evaluate.json", timings)
+    return metrics
+
+
+def main() -> int:
+    """Run the stage; a bad input is one line on standard error and its exit code."""
+    try:
+        die_with_parent()
+        metrics = evaluate(load_params(), Settings.from_env())
+    except RatchetError as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return error.exit_code
+    scores = ", ".join(f"{role} {metrics[role]['score']}" for role in ROLES)
+    print(f"evaluate: arm {metrics['chosen_arm']}; {scores}", file=sys.stderr)
+    return 0
+
+
+def _read_reports(params: Params) -> dict[str, dict[str, Any]]:
+    reports: dict[str, dict[str, Any]] = {}
+    for arm in params.arms:
+        path = params.outputs / "candidates" / arm / "report.json"
+        if not path.is_file():
+            raise BadInput(f"{path} is missing: run the stage tune@{arm} first (`dvc repro tune@{arm}`)")
+        reports[arm] = dict(read_json(path))
+    return reports
+
+
+def _read_trial(params: Params, settings: Settings, arm: str) -> Trial:
+    feature = load_feature(Path(), params.feature)
+    folder = params.inputs / "holdout"
+    holdout = read_holdout(folder / "holdout.jsonl", feature)
+    if not holdout:
+        raise BadInput(f"{folder}/holdout.jsonl is empty; fill it with `ratchet holdout add {feature.name} FILE`")
+    showcase = folder / "showcase.jsonl"
+    contenders = {
+        "champion": stored_contender(params.inputs / "champion.json", settings),
+        "anchor": stored_contender(params.inputs / "anchor.json", settings),
+        "candidate": read_contender(params.outputs / "candidates" / arm),
+    }
+    shown = read_holdout(showcase, feature) if showcase.is_file() else []
+    return Trial(feature, contenders, holdout, shown, params.evaluate.seed)
+
+
+def _arm_metrics(report: Mapping[str, Any]) -> dict[str, Any]:
+    own, champion = report.get("validation") or {}, report.get("champion_validation") or {}
+    return {
+        "n": own.get("n", 0),
+        "score": own.get("score"),
+        "low": own.get("low"),
+        "high": own.get("high"),
+        "champion_score": champion.get("score"),
+        "tokens_per_answer": report.get("tokens_per_answer"),
+    }
+
+
+def _p95_latency_ms(results: Mapping[str, RoleResult]) -> dict[str, float | None]:
+    """Of the answers to the holdout; None where no request was answered."""
+    p95: dict[str, float | None] = {}
+    for role, result in results.items():
+        times = [answer.latency_ms for answer in result.answers if not answer.error]
+        p95[role] = round(float(np.percentile(times, 95)), 1) if times else None
+    return p95
+
+
+if __name__ == "__main__":
+    sys.exit(main())

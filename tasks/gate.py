@@ -1,0 +1,300 @@
+"""Stage gate: whether the candidate may replace the champion - accept, reject or inconclusive, with reasons.
+
+Command line: python -m tasks.gate
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeGuard
+
+from ratchet.errors import BadInput, RatchetError
+from ratchet.features import GatePolicy, load_feature
+from ratchet.files import read_json, write_json
+from ratchet.params import Params, load_params
+from ratchet.process import die_with_parent
+from ratchet.records import Rejected, read_jsonl
+from ratchet.stats import Difference, is_binary, not_better_p, paired_difference_interval
+from tasks.report import p_text, write_report
+
+Verdict = Literal["accept", "reject", "inconclusive"]
+Scores = Mapping[str, float | None]
+ROLES = ("champion", "anchor", "candidate")
+MAX_ONE_ONLY_SHARE = 0.1  # beyond it, the items that both answered are no longer the holdout that was drawn
+
+
+@dataclass(frozen=True)
+class PairedScores:
+    """The score of each release on each item of the holdout by item id; None and NaN are unscored."""
+
+    champion_id: str
+    anchor_id: str
+    candidate_id: str
+    champion: Scores
+    anchor: Scores
+    candidate: Scores
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How many candidates have met this holdout, this one included; advisory where nobody counted."""
+
+    looks: int
+    advisory: bool
+
+    def spend(self, alpha: float) -> float:
+        """The error this look may make: alpha / 2^look.
+
+        The looks' errors sum to alpha at most, so that however many equal candidates meet one holdout, the chance that
+        any of them is ever accepted stays below alpha (a union bound). It holds for candidates made without knowledge
+        of this holdout beyond "not accepted", as the loop's are.
+        """
+        return math.ldexp(alpha, -max(self.looks, 1))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict, sentences that say why, and the numbers behind them."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Aligned scores of the items that both releases were scored on."""
+
+    old: list[float]
+    new: list[float]
+
+    def difference(self) -> Difference | None:
+        return paired_difference_interval(self.old, self.new) if self.old else None
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """The candidate against the anchor: `held` (worse by less than the margin), `below` (by more), or `open`."""
+
+    at: Literal["held", "below", "open"]
+    p_value: float
+    sentence: str
+
+
+def decide(scores: PairedScores, policy: GatePolicy, looks: Looks) -> Decision:
+    """Accept a candidate that is shown better than the champion and not shown up by the anchor.
+
+    Accept: better than the champion, and worse than the anchor by less than `anchor_margin`, each by a one-sided exact
+    paired test (`ratchet.stats.not_better_p`) at the error that this look may spend (`Looks.spend`). Reject: worse than
+    the champion, or worse than the anchor by more than the margin, by the same tests the other way at alpha itself.
+    Everything else is inconclusive.
+
+    Raises:
+        BadInput: the releases were scored on different items.
+    """
+    _check_items(scores)
+    spent = looks.spend(policy.alpha)
+    pairs, anchor = _pair(scores.champion, scores.candidate), _pair(scores.anchor, scores.candidate)
+    p_value = not_better_p(pairs.old, pairs.new, alpha=spent)
+    standing = _standing(scores, anchor, policy, spent=spent, p_value=p_value)
+    facts = _facts(scores, policy, pairs) | {
+        "p_value": p_value,
+        "anchor_p_value": standing.p_value,
+        "anchor_difference": _rounded(anchor.difference()),
+        "alpha_spent": spent,
+        **asdict(looks),
+    }
+    verdict, reasons = _judge(scores, policy, facts, pairs, standing)
+    return Decision(verdict, (*reasons, *_caveats(looks)), facts)
+
+
+def _judge(
+    scores: PairedScores, policy: GatePolicy, facts: Mapping[str, Any], pairs: _Pairs, standing: _Standing
+) -> tuple[Verdict, list[str]]:
+    undecidable = _why_undecidable(scores, facts)
+    if undecidable is not None:
+        return "inconclusive", [undecidable]
+    compared = _compared(facts, is_share=is_binary(pairs.old + pairs.new))
+    is_worse = not_better_p(pairs.new, pairs.old, alpha=policy.alpha) <= policy.alpha
+    if is_worse or standing.at == "below":
+        told = [f"{compared} That is worse than the champion." if is_worse else compared]
+        return "reject", told + ([standing.sentence] if standing.at == "below" else [])
+    chance = f"p = {p_text(facts['p_value'])}, allowed is {p_text(facts['alpha_spent'])}"
+    if facts["p_value"] > facts["alpha_spent"]:
+        return "inconclusive", [f"{compared} That is not enough to tell from chance: {chance}."]
+    better = f"{compared} Chance alone does not explain that: {chance}."
+    return "accept" if standing.at == "held" else "inconclusive", [better, standing.sentence]
+
+
+def _standing(scores: PairedScores, anchor: _Pairs, policy: GatePolicy, *, spent: float, p_value: float) -> _Standing:
+    """Exact one-sided non-inferiority: held where `worse by the margin or more` is refuted at this look's error."""
+    if scores.anchor_id == scores.champion_id:  # better than it is more than not worse
+        is_held = p_value <= spent
+        return _Standing("held" if is_held else "open", p_value, "The champion is the anchor, the fixed first release.")
+    difference = anchor.difference()
+    if difference is None:
+        return _Standing("open", 1.0, "No item was scored for both the candidate and the anchor.")
+    margin = policy.anchor_margin
+    p_worse = not_better_p(anchor.old, anchor.new, alpha=spent, margin=margin)
+    p_fine = not_better_p(anchor.new, anchor.old, alpha=policy.alpha, margin=-margin)
+    told = f"Against the anchor, the fixed first release, it stands at {100 * difference.estimate:+.1f} points"
+    allowed = f"{100 * margin:.1f} points"
+    if p_worse <= spent:
+        return _Standing("held", p_worse, f"{told}: a loss of {allowed} or more is ruled out.")
+    if p_fine <= policy.alpha:
+        return _Standing("below", p_worse, f"{told}: it has lost more than the {allowed} that are allowed.")
+    return _Standing(
+        "open", p_worse, f"{told}, and a loss of {allowed} or more is not ruled out (p = {p_text(p_worse)})."
+    )
+
+
+def _why_undecidable(scores: PairedScores, facts: Mapping[str, Any]) -> str | None:
+    if scores.candidate_id == scores.champion_id:
+        return "The candidate is the champion: nothing was found that could be better."
+    n, total, one_only = facts["n"], facts["items"], facts["scored_for_one_only"]
+    if n < facts["min_items"]:
+        few = f"Too few items: {n} of {total} were scored for both champion and candidate"
+        return f"{few}, and {facts['min_items']} are needed. Add labelled items to the holdout."
+    if one_only > MAX_ONE_ONLY_SHARE * total:
+        lost = f"{one_only} of {total} items were scored for only one of champion and candidate"
+        return f"{lost}; the rest may be the easy ones, so nothing is decided. Find out why answers are missing."
+    return None
+
+
+def _compared(facts: Mapping[str, Any], *, is_share: bool) -> str:
+    old, new = facts["paired_means"]["champion"], facts["paired_means"]["candidate"]
+    gap, n = facts["difference"], facts["n"]
+    scored = f"On {n} held-out items the candidate scores {new:.3f} and the champion {old:.3f}"
+    if is_share:
+        scored = f"On {n} held-out items the candidate is right on {100 * new:.1f} %, the champion on {100 * old:.1f} %"
+    points = f"{100 * gap['estimate']:+.1f} points, 95 % interval {100 * gap['low']:+.1f} to {100 * gap['high']:+.1f}"
+    return f"{scored} ({points})."
+
+
+def _caveats(looks: Looks) -> list[str]:
+    if looks.advisory:
+        return ["This verdict is advisory: nobody counted the looks at this holdout, so it lets nothing go live."]
+    if looks.looks > 1:
+        return [f"{looks.looks} candidates have met this holdout; the error that is allowed has halved with each."]
+    return []
+
+
+def _facts(scores: PairedScores, policy: GatePolicy, pairs: _Pairs) -> dict[str, Any]:
+    n = len(pairs.old)
+    one_only = sum(_is_scored(a) != _is_scored(scores.candidate[item]) for item, a in scores.champion.items())
+    return {
+        "items": len(scores.champion),
+        "n": n,
+        "scored_for_one_only": one_only,
+        "unscored": {role: sum(not _is_scored(v) for v in getattr(scores, role).values()) for role in ROLES},
+        "paired_means": {"champion": sum(pairs.old) / n, "candidate": sum(pairs.new) / n} if n else None,
+        "difference": _rounded(pairs.difference()),
+        "anchor_margin": policy.anchor_margin,
+        "min_items": policy.min_items,
+        "alpha": policy.alpha,
+    }
+
+
+def _check_items(scores: PairedScores) -> None:
+    items = scores.champion.keys()
+    odd = sorted((items ^ scores.candidate.keys()) | (items ^ scores.anchor.keys()))
+    if odd:
+        raise BadInput(f"the releases were scored on different items, such as {odd[0]}; run evaluate again")
+
+
+def _pair(old: Scores, new: Scores) -> _Pairs:
+    pairs = [(a, b) for item, a in old.items() if _is_scored(a) and _is_scored(b := new[item])]
+    return _Pairs([a for a, _ in pairs], [b for _, b in pairs])
+
+
+def _is_scored(score: float | None) -> TypeGuard[float]:
+    return score is not None and not math.isnan(score)
+
+
+def _rounded(difference: Difference | None) -> dict[str, float] | None:
+    return None if difference is None else {key: round(value, 6) for key, value in difference._asdict().items()}
+
+
+def read_scores(path: Path) -> tuple[dict[str, Scores], list[dict[str, Any]]]:
+    """Read evaluation/scores.jsonl. Returns the scores by role and item, and the rows themselves.
+
+    Raises:
+        BadInput: a line is malformed, lacks a role, repeats an item, or has a score outside 0 to 1.
+    """
+    rows: list[dict[str, Any]] = []
+    by_role: dict[str, dict[str, float | None]] = {role: {} for role in ROLES}
+    for where, row in read_jsonl(path) if path.is_file() else ():
+        if isinstance(row, Rejected):
+            raise BadInput(f"{where}: {row.reason}")
+        if not {"item_id", *ROLES} <= row.keys() or row["item_id"] in by_role["champion"]:
+            raise BadInput(f"{where}: lacks item_id or a release's score, or repeats an item; run evaluate again")
+        for role in ROLES:
+            row[role] = by_role[role][row["item_id"]] = _parse_score(row[role], where)
+        rows.append(row)
+    return dict(by_role), rows
+
+
+def _parse_score(value: Any, where: str) -> float | None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise BadInput(f"{where}: a score is a number from 0 to 1, or null where there is none")
+    return float(value)
+
+
+def gate(params: Params) -> dict[str, Any]:
+    """Run the stage in the current folder; write metrics/gate.json and report.html, return the former."""
+    data = params.outputs
+    policy = load_feature(Path(), params.feature).gate
+    evaluated = _read(data / "metrics" / "evaluate.json", "run the stage evaluate first (`dvc repro evaluate`)")
+    by_role, rows = read_scores(data / "evaluation" / "scores.jsonl")
+    ids = {f"{role}_id": str(evaluated[role]["release_id"]) for role in ROLES}
+    scores = PairedScores(**ids, champion=by_role["champion"], anchor=by_role["anchor"], candidate=by_role["candidate"])
+    decision = decide(scores, policy, _read_looks(params.inputs / "looks.json"))
+    found = {
+        "feature": params.feature,
+        "scorer": evaluated["scorer"],
+        "chosen_arm": evaluated["chosen_arm"],
+        "holdout_digest": evaluated.get("holdout_digest"),
+        "verdict": decision.verdict,
+        "reasons": list(decision.reasons),
+        **{role: evaluated[role] for role in ROLES},
+        **decision.facts,
+    }
+    write_json(data / "metrics" / "gate.json", found)
+    write_report(data, found, evaluated, rows)
+    return found
+
+
+def _read_looks(path: Path) -> Looks:
+    found = _read(path, 'it says {"advisory": true, "looks": 1} where nobody counts')
+    try:
+        return Looks(looks=int(found["looks"]), advisory=bool(found["advisory"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f'{path}: must be {{"advisory": true or false, "looks": a whole number}}') from error
+
+
+def _read(path: Path, advice: str) -> dict[str, Any]:
+    if not path.is_file():
+        raise BadInput(f"{path} is missing: {advice}")
+    return dict(read_json(path))
+
+
+def main() -> int:
+    """Run the stage; every verdict is exit code 0, a bad input is one line on standard error."""
+    try:
+        die_with_parent()
+        found = gate(load_params())
+    except RatchetError as error:
+        print(f"gate: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"gate: {found['verdict']}: {' '.join(found['reasons'])}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""One trial: the releases that are compared, the questions they are asked, their answers, scores and files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ratchet.features import Feature
+from ratchet.files import write_whole
+from ratchet.llm import Answer
+from ratchet.records import HoldoutItem
+from tasks.contenders import Contender, Served, ask, score_answers
+
+ROLES = ("champion", "anchor", "candidate")
+TEXTS = ("item_id", "release_id", "role", "output", "finish_reason")
+ANSWER_COLUMNS = ("item_id", "release_id", "role", "output", "input_tokens", "output_tokens", "finish_reason")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is compared on what; `contenders` by role, a role that shares a release with another is asked once."""
+
+    feature: Feature
+    contenders: dict[str, Contender]
+    holdout: list[HoldoutItem]
+    showcase: list[HoldoutItem]
+    seed: int
+
+
+@dataclass(frozen=True)
+class RoleResult:
+    """One role's answers and scores, in the order of the holdout."""
+
+    release_id: str
+    answers: list[Answer]
+    scores: list[float | None]
+
+
+def answer_trial(
+    trial: Trial, served: Served, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> dict[str, list[Answer]]:
+    """Ask each release the holdout, champion and candidate the showcase too.
+
+    Returns:
+        By release id, one answer per holdout item, then (not for the anchor alone) one per showcase item.
+    """
+    ids = {role: contender.release.release_id for role, contender in trial.contenders.items()}
+    shown = {ids["champion"], ids["candidate"]}
+    todo = {ids[role]: trial.contenders[role] for role in ROLES}
+    questions = {i: trial.holdout + (trial.showcase if i in shown else []) for i in todo}
+    total = sum(len(asked) for asked in questions.values())
+    answers: dict[str, list[Answer]] = {}
+    for release_id, contender in todo.items():
+        before = sum(len(given) for given in answers.values())
+
+        def show(done: int, _: int, before: int = before) -> None:
+            on_progress(before + done, total)
+
+        answers[release_id] = ask(contender, questions[release_id], served, show)
+    return answers
+
+
+def score_trial(trial: Trial, answers: Mapping[str, list[Answer]]) -> dict[str, RoleResult]:
+    """Score each role's answers to the holdout."""
+    expected = [item.expected for item in trial.holdout]
+    results = {}
+    for role in ROLES:
+        release_id = trial.contenders[role].release.release_id
+        given = answers[release_id][: len(trial.holdout)]
+        results[role] = RoleResult(release_id, given, score_answers(given, expected, trial.feature))
+    return results
+
+
+def write_evaluation(
+    folder: Path, trial: Trial, results: Mapping[str, RoleResult], answers: Mapping[str, list[Answer]]
+) -> None:
+    """Write answers.parquet, scores.jsonl and showcase.jsonl."""
+    write_whole(folder / "answers.parquet", _answers_parquet(trial, results))
+    scores = [
+        {
+            "item_id": item.item_id,
+            "slice": trial.feature.label_of(item.expected),
+            **{role: results[role].scores[i] for role in ROLES},
+        }
+        for i, item in enumerate(trial.holdout)
+    ]
+    write_whole(folder / "scores.jsonl", _jsonl(scores))
+    skipped = len(trial.holdout)
+    champion = answers[results["champion"].release_id][skipped:]
+    candidate = answers[results["candidate"].release_id][skipped:]
+    shown = [
+        {"text": item.messages[-1].content, "champion": a.text, "candidate": b.text, "expected": item.expected}
+        for item, a, b in zip(trial.showcase, champion, candidate, strict=True)
+    ]
+    write_whole(folder / "showcase.jsonl", _jsonl(shown))
+
+
+def _answers_parquet(trial: Trial, results: Mapping[str, RoleResult]) -> bytes:
+    rows = [
+        {
+            "item_id": item.item_id,
+            "release_id": results[role].release_id,
+            "role": role,
+            "output": None if answer.error else answer.text,
+            "input_tokens": answer.input_tokens,
+            "output_tokens": answer.output_tokens,
+            "finish_reason": answer.finish_reason,
+        }
+        for role in ROLES
+        for item, answer in zip(trial.holdout, results[role].answers, strict=True)
+    ]
+    columns = [(name, pa.string() if name in TEXTS else pa.int64()) for name in ANSWER_COLUMNS]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(columns)), sink)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _jsonl(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n" for row in rows)

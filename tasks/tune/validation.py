@@ -1,0 +1,60 @@
+"""Scoring a release on the validation split, through the model server, as it would be served."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ratchet.llm import Answer
+from ratchet.progress import ProgressLine
+from ratchet.scorers import ScoreSummary, summarise
+from tasks.contenders import Contender, Served, ask, score_answers, tokens_per_answer
+from tasks.tune.job import Example, TuneJob
+
+INTERVAL_SEED = 17  # of the bootstrap; the scores do not depend on it
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A release's answers and scores, in the order of the validation items."""
+
+    items: list[Example]
+    answers: list[Answer]
+    scores: list[float | None]
+
+    def on(self, items: Sequence[Example]) -> Validated:
+        """The part that concerns some of the items."""
+        wanted = {item.example_id for item in items}
+        kept = [i for i, item in enumerate(self.items) if item.example_id in wanted]
+        return Validated([self.items[i] for i in kept], [self.answers[i] for i in kept], [self.scores[i] for i in kept])
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Sorts ascending by mean score, then by fewer tokens; without any score it comes first."""
+        scored = [score for score in self.scores if score is not None]
+        mean = sum(scored) / len(scored) if scored else -1.0
+        return mean, -(tokens_per_answer(self.answers) or 0.0)
+
+
+def validate_release(job: TuneJob, contender: Contender, items: list[Example], served: Served, what: str) -> Validated:
+    """Ask a release every item and score its answers."""
+    answers = ask(contender, items, served, ProgressLine(f"{what} on validation").show)
+    return Validated(items, answers, score_answers(answers, [item.target for item in items], job.feature))
+
+
+def report_of(job: TuneJob, arm: str, candidate: Validated, champion: Validated, **facts: Any) -> dict[str, Any]:
+    """An arm's report: numbers and ids only, no text and no times, so that equal runs give equal bytes."""
+    return {
+        "arm": arm,
+        "champion_family": "sft" if job.champion.release.adapter else "fewshot",
+        "validation": _summary(job, candidate).as_dict(),
+        "tokens_per_answer": tokens_per_answer(candidate.answers),
+        "champion_validation": _summary(job, champion).as_dict(),
+        "champion_tokens_per_answer": tokens_per_answer(champion.answers),
+        **facts,
+    }
+
+
+def _summary(job: TuneJob, validated: Validated) -> ScoreSummary:
+    return summarise(validated.scores, scorer=job.feature.scorer, seed=INTERVAL_SEED)

@@ -1,0 +1,116 @@
+"""What all tests share: a git identity, and clones with real git and DVC in temporary folders."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ratchet import git
+from ratchet.settings import Settings
+from ratchet.store import Store, open_store
+
+CLONE = Path(__file__).resolve().parents[1]
+POLICY = {
+    "name": "routing",
+    "intent": "choose a team",
+    "owners": ["a"],
+    "scorer": "label_accuracy",
+    "output_schema": {"type": "object", "properties": {"route": {"enum": ["cards", "loans"]}}},
+    "decoding": {"temperature": 0, "max_tokens": 16},
+}
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "Ana Test",
+    "GIT_AUTHOR_EMAIL": "ana@example.com",
+    "GIT_COMMITTER_NAME": "Ana Test",
+    "GIT_COMMITTER_EMAIL": "ana@example.com",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "DVC_NO_ANALYTICS": "1",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def git_identity() -> Iterator[dict[str, str]]:
+    """An author through the environment, so that no test depends on the configuration of the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in IDENTITY.items():
+            patch.setenv(key, value)
+        yield IDENTITY
+
+
+@pytest.fixture
+def no_git_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose git does not know who commits."""
+    for key in IDENTITY:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/nonexistent")
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+
+
+@pytest.fixture(scope="session")
+def template(git_identity: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A git repository with DVC initialised, made once; `repo` copies it."""
+    folder = tmp_path_factory.mktemp("template") / "clone"
+    folder.mkdir()
+    subprocess.run(["git", "init", "-q", "-b", "main", str(folder)], check=True)
+    for command in (["init", "-q"], ["remote", "add", "-q", "-d", "local", ".ratchet/remote"]):
+        subprocess.run([sys.executable, "-m", "dvc", *command], cwd=folder, check=True)
+    shutil.copy(CLONE / ".gitignore", folder)  # the shipped one: DVC does not see a pointer that git ignores
+    (folder / "tracked.txt").write_text("one\n")
+    git.run(folder, "add", "-A")
+    git.run(folder, "commit", "-q", "-m", "first")
+    return folder
+
+
+@pytest.fixture
+def repo(template: Path, tmp_path: Path) -> Path:
+    """A clone of one commit with DVC and a remote folder (.ratchet/remote, made on the first push)."""
+    return Path(shutil.copytree(template, tmp_path / "clone"))
+
+
+@pytest.fixture
+def settings(repo: Path) -> Settings:
+    """The settings of `repo`; everything lies inside it."""
+    return Settings.from_env({"RATCHET_REPO": str(repo), "RATCHET_CACHE": str(repo / ".ratchet" / "cache")})
+
+
+@pytest.fixture
+def write(repo: Path) -> Callable[[str, str], Path]:
+    """Write a file of `repo` by its path inside it."""
+
+    def write_file(name: str, content: str) -> Path:
+        path = repo / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+        return path
+
+    return write_file
+
+
+@pytest.fixture
+def routing(settings: Settings, write: Callable[[str, str], Path]) -> Settings:
+    """`repo` with a committed feature `routing` of two labels on a base model `tiny`, and the shipped graph."""
+    params = (CLONE / "params.yaml").read_text(encoding="utf-8")
+    params = params.replace("feature: support_routing", "feature: routing").replace("smollm2-135m-instruct", "tiny")
+    write("params.yaml", params)
+    write("dvc.yaml", (CLONE / "dvc.yaml").read_text(encoding="utf-8"))
+    write("features/routing/feature.yaml", yaml.safe_dump(POLICY))
+    write("features/routing/prompts/default.md", "Name the team.\n")
+    write(".ratchet/cache/models/tiny/ratchet.json", json.dumps({"digest": "d1"}))
+    git.run(settings.repo, "add", "-A")
+    git.run(settings.repo, "commit", "-q", "-m", "feature routing")
+    return settings
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    """The store of `repo`."""
+    with open_store(settings.database_url) as opened:
+        yield opened

@@ -1,0 +1,66 @@
+"""tasks.contenders: adapters beside their manifests, and what an answer costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ratchet.errors import ReleaseCorrupt, ReleaseNotFound
+from ratchet.llm import Answer
+from ratchet.release import ReleaseStore, adapter_ref, write_manifest
+from tasks.contenders import (
+    Contender,
+    read_contender,
+    score_answers,
+    stored_contender,
+    tokens_per_answer,
+    write_contender,
+)
+from tests.routing_clone import RoutingClone, target
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> RoutingClone:
+    return RoutingClone(tmp_path)
+
+
+@pytest.fixture
+def adapted(clone: RoutingClone) -> Contender:
+    """The clone's champion with an adapter."""
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        clone.write(f"made/{name}", name)
+    folder = clone.root / "made"
+    return Contender(clone.champion.model_copy(update={"adapter": adapter_ref(folder)}), folder)
+
+
+def test_a_candidate_is_read_back_with_its_own_copy_of_the_adapter(clone: RoutingClone, adapted: Contender) -> None:
+    write_contender(clone.root / "candidate", adapted)
+    assert read_contender(clone.root / "candidate") == Contender(adapted.release, clone.root / "candidate/adapter")
+
+
+def test_a_candidate_whose_adapter_was_changed_is_refused(clone: RoutingClone, adapted: Contender) -> None:
+    write_contender(clone.root / "candidate", adapted)
+    clone.write("candidate/adapter/adapter_config.json", "changed")
+    with pytest.raises(ReleaseCorrupt):
+        read_contender(clone.root / "candidate")
+
+
+def test_a_champion_brings_its_adapter_from_the_release_store(clone: RoutingClone, adapted: Contender) -> None:
+    write_contender(clone.root / "candidate", adapted)
+    release_id = ReleaseStore(clone.settings().releases_dir).put(clone.root / "candidate")
+    write_manifest(clone.root / "champion.json", adapted.release)
+    found = stored_contender(clone.root / "champion.json", clone.settings())
+    assert found.adapter == clone.settings().releases_dir / release_id / "adapter"
+
+
+def test_a_champion_whose_adapter_is_not_stored_is_named(clone: RoutingClone, adapted: Contender) -> None:
+    write_manifest(clone.root / "champion.json", adapted.release)
+    with pytest.raises(ReleaseNotFound, match=adapted.release.release_id):
+        stored_contender(clone.root / "champion.json", clone.settings())
+
+
+def test_failed_answers_are_unscored_and_cost_nothing(clone: RoutingClone) -> None:
+    answers = [Answer(target("cards"), 10, 4, 1.0, "stop"), Answer("", 0, 0, 1.0, None, "HTTP 400: too long")]
+    assert score_answers(answers, [target("cards")] * 2, clone.feature) == [1.0, None]
+    assert tokens_per_answer(answers) == 14.0 and tokens_per_answer(answers[1:]) is None

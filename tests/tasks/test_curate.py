@@ -1,0 +1,190 @@
+"""tasks.curate: feedback becomes examples, every row is accounted for, and the holdout's answers are never read."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+
+from ratchet.errors import BadInput
+from tasks.curate import curate, main
+from tests.routing_clone import target
+from tests.tasks.batch import Batch, question
+
+
+@pytest.fixture
+def batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Batch:
+    monkeypatch.chdir(tmp_path)
+    return Batch(tmp_path)
+
+
+def reasons(metrics: dict[str, Any]) -> dict[str, int]:
+    assert metrics["rows"] == metrics["used"] + metrics["set_aside"]
+    assert metrics["used"] == metrics["train"] + metrics["validation"]
+    return dict(metrics["reasons"])
+
+
+def test_corrections_and_confirmed_answers_become_examples(batch: Batch) -> None:
+    batch.correct(8)
+    batch.say(batch.ask("a question that was answered well"), "thumb", True, by="user:u")
+    metrics = batch.run()
+    assert (metrics["used"], metrics["origins"]) == (9, {"confirmed": 1, "correction": 8})
+    assert metrics["labels"] == {"cards": 1, "loans": 8} and metrics["validation"] == 2
+    (liked,) = [row for row in batch.examples() if row["origin"] == "confirmed"]
+    assert (liked["target"], liked["label"], liked["weight"]) == (target("cards"), "cards", 0.5)
+
+
+def test_a_bad_label_and_silence_are_set_aside_with_their_reasons(batch: Batch) -> None:
+    batch.correct(4)
+    batch.say(batch.ask(question(50)), "correction", "mortgages")
+    batch.ask(question(51))
+    assert reasons(batch.run()) == {"label not in schema": 1, "no feedback": 1}
+
+
+def test_near_duplicates_collapse_to_one(batch: Batch) -> None:
+    for end in ("", " please", "!"):
+        batch.say(batch.ask(f"the machine at the station swallowed my card this morning{end}"), "correction", "loans")
+    metrics = batch.run()
+    assert (metrics["used"], reasons(metrics)) == (1, {"near-duplicate": 2})
+
+
+@pytest.mark.parametrize(("other", "used", "conflicts"), [("agent:ben", 0, 2), ("user:u", 1, 1)])
+def test_of_near_duplicates_with_two_labels_the_heavier_source_is_believed(
+    batch: Batch, other: str, used: int, conflicts: int
+) -> None:
+    for label, by in (("loans", "agent:ana"), ("cards", other)):
+        batch.say(batch.ask("one and the same question"), "correction", label, by=by)
+    metrics = batch.run()
+    assert (metrics["used"], reasons(metrics)) == (used, {"near-duplicates disagree": conflicts})
+    assert [row["label"] for row in batch.examples()] == ["loans"] * used
+
+
+@pytest.mark.parametrize("split", ["holdout", "showcase"])
+def test_what_the_holdout_asks_is_left_out_with_its_copies(batch: Batch, split: str) -> None:
+    held = "the machine at the station swallowed my card this morning"
+    batch.write_holdout([{"text": held, "expected": "cards"}], split)
+    for text in (held.upper(), held + " please", held + " please", "quite another thing"):
+        batch.say(batch.ask(text), "correction", "loans")
+    metrics = batch.run()
+    assert (metrics["used"], reasons(metrics)) == (1, {"in holdout": 3})
+
+
+def test_only_feedback_from_before_the_holdouts_cut_is_used(batch: Batch) -> None:
+    batch.write("data/demo/routing/holdout/meta.json", '{"labelled_at": "2026-01-05T12:02:00+00:00"}')
+    batch.correct(5)
+    batch.say("i0000", "comment", "thanks", by="user:u")
+    metrics = batch.run()
+    assert (metrics["used"], reasons(metrics)) == (2, {"after the holdout's cut": 3})
+
+
+def test_the_expected_answers_of_the_holdout_change_nothing(batch: Batch) -> None:
+    held = [{"text": question(n), "expected": "cards"} for n in range(3)]
+    batch.correct(6)
+    batch.write_holdout(held)
+    batch.run()
+    before = batch.outputs()
+    batch.write_holdout([{**row, "expected": "no label at all"} for row in held])
+    batch.run()
+    assert batch.outputs() == before
+
+
+def test_two_runs_give_the_same_bytes_whatever_the_order_of_the_lines(batch: Batch) -> None:
+    batch.correct(12)
+    for number in range(6):
+        batch.say(batch.ask(question(40 + number)), "thumb", number % 2 == 0, by="user:u")
+    batch.run(["{"])
+    before = batch.outputs()
+    batch.run(["{"])
+    assert batch.outputs() == before and len(before) == 9
+    batch.interactions.reverse()
+    batch.feedback.reverse()
+    batch.run()
+    changed = {name for name, content in batch.outputs().items() if content != before[name]}
+    assert changed == {"rejected.jsonl", "metrics/snapshot.json"}
+
+
+def test_a_question_asked_again_counts_against_the_answer(batch: Batch) -> None:
+    for text in ("why was my card payment declined", "why was my card payment declined (asked again)"):
+        asked = batch.ask(text, session_id="one")
+    batch.say(asked, "correction", "loans")
+    metrics = batch.run()
+    assert (metrics["used"], reasons(metrics)) == (1, {"rephrased without correction": 1})
+
+
+def test_conversations_that_differ_only_before_the_last_turn_are_not_duplicates(batch: Batch) -> None:
+    for start in ("I lost my card in the park yesterday", "the loan you gave me costs too much"):
+        turns = [("user", start), ("assistant", "Shall I pass you on?"), ("user", "yes")]
+        messages = [{"role": role, "content": content} for role, content in turns]
+        batch.say(batch.ask("", input={"messages": messages}), "correction", "loans")
+    assert batch.run()["used"] == 2
+
+
+def test_free_text_answers_that_were_liked_are_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    free = Batch(tmp_path, output_schema=None, scorer="token_f1")
+    for number in range(10):
+        answer = {"content": f"It costs {number} pounds."}
+        free.say(free.ask(question(number), output=answer), "thumb", True, by="user:u")
+    metrics = free.run()
+    assert (metrics["used"], metrics["origins"], metrics["labels"]) == (10, {"confirmed": 10}, {})
+
+
+def test_nothing_to_learn_from_is_no_error(batch: Batch) -> None:
+    batch.say(batch.ask("a question"), "thumb", False)
+    metrics = batch.run()
+    assert (metrics["train"], metrics["validation"]) == (0, 0)
+    assert batch.table("curated/train") == []
+
+
+def test_no_text_is_in_the_metrics(batch: Batch) -> None:
+    batch.correct(3)
+    batch.say(batch.ask("x y z"), "correction", "a private label")
+    batch.run()
+    for path in (batch.root / "data/routing/metrics").iterdir():
+        assert "private" not in path.read_text() and "please" not in path.read_text()
+
+
+def test_a_missing_input_is_one_line_and_exit_code_2(batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BadInput, match="run the stage validate first"):
+        curate(batch.params(), batch.root)
+    assert main() == 2
+    batch.correct(3)
+    batch.run()
+    shutil.rmtree(batch.root / "data/demo/routing/holdout")
+    assert main() == 2
+    assert "ratchet holdout add routing" in capsys.readouterr().err
+
+
+ASKED = st.tuples(st.integers(0, 9), st.integers(0, 3), st.booleans(), st.sampled_from([None, False]))
+SAID = st.tuples(
+    st.integers(0, 14),
+    st.sampled_from(
+        [("thumb", True), ("thumb", False), ("correction", "loans"), ("correction", "?"), ("comment", "x")]
+    ),
+    st.sampled_from(["user:u", "agent:ana", "agent:ben"]),
+)
+TORN = st.lists(st.sampled_from(["{", "[]", '{"interaction_id": "i0000"}', '{"interaction_id": "x", "at": 1}']))
+
+
+@limits(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ASKED, max_size=12), st.lists(SAID, max_size=14), TORN)
+def test_every_row_is_used_quarantined_set_aside_or_rejected(
+    batch: Batch, asked: list[tuple[int, int, bool, bool | None]], said: list[Any], torn: list[str]
+) -> None:
+    batch.interactions, batch.feedback = [], []
+    for number, session, fallback, consent in asked:
+        text = question(number) if number else ""
+        batch.ask(text, session_id=f"s{session}", user_id=f"u{session}", fallback=fallback, consent=consent)
+    for number, (kind, value), by in said:
+        batch.say(f"i{number:04}", kind, value, by=by)
+    curated = batch.run(torn)
+    taken, valid = batch.metrics("snapshot"), batch.metrics("validate")
+    assert taken["interactions"] + taken["rejected_interactions"] == len(asked) + len(torn)
+    assert taken["feedback"] + taken["rejected"] - taken["rejected_interactions"] == len(said)
+    assert taken["interactions"] == curated["used"] + curated["set_aside"] + valid["quarantined"]
+    assert len(batch.examples()) == curated["used"] == len({row["example_id"] for row in batch.examples()})
