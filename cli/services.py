@@ -120,12 +120,14 @@ def running(
     tails: dict[str, list[str]] = {}
     try:
         environ = environ or environment(settings)
-        for part in parts:
-            say(f"starting {part.name}")
-            tails[part.name] = []
-            started[part.name] = _start(part, settings, environ, tails[part.name], log)
-        for part in parts:
-            _await_ready(part, started[part.name], tails[part.name])
+        # The servers start side by side; the flows are served once the Prefect server answers.
+        for group in ([p for p in parts if p.health], [p for p in parts if not p.health]):
+            for part in group:
+                say(f"starting {part.name}")
+                tails[part.name] = []
+                started[part.name] = _start(part, settings, environ, tails[part.name], log)
+            for part in group:
+                _await_ready(part, started[part.name], tails[part.name])
         yield started
     finally:
         _stop(list(reversed(started.values())))

@@ -1,246 +1,256 @@
-"""The engine: one thread that answers requests in small batches, several adapters at once, shared prefixes cached.
+"""The engine: one thread that reads and writes for all requests at once, whatever adapter each asks for.
 
-It computes in float32: in bfloat16 an answer could depend on which requests happened to share its batch, and a release
-could not be rebuilt to the same scores. Adapters are merged into copies of the base model when they are loaded
-(embeddings shared), which answers about three times as fast as unmerged ones.
+It works in rounds. Each round is one forward pass over the next tokens of all rows, packed side by side: short prompts
+whole, long ones in parts, so that a short request never waits for a long one to end. The model computes in float32: in
+bfloat16 an answer would depend on which requests happened to share its rounds, and scores could not be repeated.
 """
 
 from __future__ import annotations
 
-import copy
-import queue
+import itertools
+import logging
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from modelserver.batch import Batch, PrefixCache
-from modelserver.constrain import Cursor, Grammar, Vocabulary, compile_schema
-from ratchet.errors import BadInput, ReleaseCorrupt, ReleaseNotFound
+from modelserver.adapters import Adapter, read_adapter
+from modelserver.attention import KeyValues
+from modelserver.constrain import Plan, Vocabulary, compile_plan
+from modelserver.errors import EngineStopped, Overloaded, UnknownModel
+from modelserver.generation import Event, Request, Row, new_writer
+from modelserver.model import Model, Piece, Text
+from modelserver.prefix_cache import BLOCK, PrefixCache
+from modelserver.schemas import dump, outline
+from ratchet.errors import BadInput
 
-ADAPTER_FILES = {"adapter_config.json", "adapter_model.safetensors"}
-MOST_ADAPTERS = 4
 MOST_ROWS = 8
-MOST_BATCHES = 4
+MOST_WAITING = 512
+ROUND_TOKENS = 512
+MOST_ADAPTERS = 64
+MOST_PLANS = 64
+DEFAULT_CONTEXT = 2048
 
-
-class UnknownModel(ReleaseNotFound):
-    """No model or adapter is loaded under this name."""
+log = logging.getLogger("modelserver")
 
 
 @dataclass
-class Job:
-    """One request as the engine works on it. `on_token` is called from the engine's thread with all tokens so far."""
+class Ticket:
+    """A request that was taken in."""
 
-    model: str
-    prompt: list[int]
-    prefix: int
-    max_tokens: int
-    temperature: float = 0.0
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-    cursor: Cursor | None = None
-    on_token: Callable[[list[int]], object] | None = None
-    tokens: list[int] = field(default_factory=list)
-    finish_reason: str | None = None
-    error: BaseException | None = None
+    request: Request
+    adapter: Adapter
+    on_event: Callable[[Event], None]
     is_cancelled: bool = False
-    done: threading.Event = field(default_factory=threading.Event)
-    on_done: Callable[[], object] | None = None
+    row: Row | None = None
 
-    def end(self, reason: str | None, error: BaseException | None = None) -> None:
-        """Finish the request and wake whoever waits for it."""
-        self.finish_reason, self.error = reason, error
-        self.done.set()
-        if self.on_done is not None:
-            self.on_done()
+    def cancel(self) -> None:
+        """Ask the engine to drop the request; no event comes any more."""
+        self.is_cancelled = True
+        if self.row is not None:
+            self.row.is_cancelled = True
 
 
 class Engine:
-    """Loads the base model and its adapters, and answers jobs from its own thread."""
+    """Loads the base model and adapters, and answers requests from its own thread."""
 
-    def __init__(self, path: str, name: str, *, threads: int = 2) -> None:
-        """Load the base model from a folder or Hugging Face id; it is served as `name`."""
+    def __init__(
+        self, path: str, name: str, *, threads: int = 2, prefix_cache_mb: int = 256, context: int = DEFAULT_CONTEXT
+    ) -> None:
+        """Load the base model from a folder or Hugging Face id; it is served as `name`.
+
+        Raises:
+            BadInput: it cannot be served.
+        """
         torch.set_num_threads(threads)
         self.name = name
-        self.tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-        base = AutoModelForCausalLM.from_pretrained(
-            path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
-        )
-        base.requires_grad_(False).eval()
-        self.context = int(base.config.max_position_embeddings)
-        self.models: OrderedDict[str, Any] = OrderedDict({name: base})
-        self.adapters: dict[str, str] = {}
-        self.lock = threading.Lock()
-        self.prefixes = PrefixCache()
-        self.vocabulary = Vocabulary(_token_texts(self.tokenizer))
-        self.grammars: OrderedDict[str, Grammar] = OrderedDict()
-        self.end_token = int(self.tokenizer.convert_tokens_to_ids("<|im_end|>") or self.tokenizer.eos_token_id)
-        self.ends = {self.end_token, self.tokenizer.eos_token_id}
-        self.jobs: queue.Queue[Job | None] = queue.Queue()
-        self.thread = threading.Thread(target=self._work, name="engine", daemon=True)
-        self.thread.start()
+        self.text = Text(path)
+        self._model = Model(path)
+        self.context = min(context, self._model.longest)
+        self._ends = self.text.ends | self._model.ends
+        self._threads = threads
+        self._prefixes = PrefixCache(prefix_cache_mb << 20)
+        self._adapters: dict[str, Adapter] = {name: Adapter(name, None, 0, {})}
+        self._adapter_numbers = itertools.count(1)
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._vocabulary: Vocabulary | None = None
+        self._waiting: deque[Ticket] = deque()
+        self._rows: list[Row] = []
+        self._is_stopping = False
+        self._changed = threading.Condition()
+        self._loading = threading.Lock()
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
 
     @property
     def is_alive(self) -> bool:
-        """Whether the engine's thread still works."""
-        return self.thread.is_alive()
+        """Whether the engine's thread works."""
+        return self._thread.is_alive()
 
     def close(self) -> None:
-        """Stop the thread after what it is doing."""
-        self.jobs.put(None)
-        self.thread.join(timeout=30)
+        """End the thread after its round; requests that are under way fail."""
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify_all()
+        self._thread.join(timeout=60)
 
-    def encode(self, messages: Sequence[dict[str, str]]) -> tuple[list[int], int]:
-        """The prompt's tokens, and how many of them come before the last message (what requests may share)."""
-        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        prompt = list(self.tokenizer.encode(text, add_special_tokens=False))
-        if len(messages) < 2:
-            return prompt, 0
-        shared = self.tokenizer.apply_chat_template(list(messages[:-1]), tokenize=False)
-        prefix = list(self.tokenizer.encode(shared, add_special_tokens=False)) if text.startswith(shared) else []
-        return prompt, len(prefix) if prompt[: len(prefix)] == prefix else 0
+    def models(self) -> Mapping[str, Path | None]:
+        """What can be asked for: the base model (None) and the adapters with their folders."""
+        with self._changed:
+            return {name: adapter.path for name, adapter in self._adapters.items()}
 
-    def decode(self, tokens: Sequence[int]) -> str:
-        """The text of an answer."""
-        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
-
-    def cursor(self, schema: Any) -> Cursor:
-        """A cursor at the beginning of a schema's grammar, which is compiled once.
+    def plan(self, schema: Any) -> Plan:
+        """The compiled form of a JSON schema, kept for the next request.
 
         Raises:
             BadInput: the schema uses what cannot be enforced.
         """
-        key = repr(schema)
-        with self.lock:
-            if key not in self.grammars:
-                self.grammars[key] = compile_schema(schema, self.tokenizer)
-                while len(self.grammars) > 64:
-                    self.grammars.popitem(last=False)
-            return Cursor(self.grammars[key], self.vocabulary)
+        with self._loading:
+            key = dump(schema)
+            if key not in self._plans:
+                self._plans[key] = compile_plan(outline(schema), self.text.encode, self._read_vocabulary)
+                if len(self._plans) > MOST_PLANS:
+                    self._plans.popitem(last=False)
+            self._plans.move_to_end(key)
+            return self._plans[key]
 
-    def submit(self, job: Job) -> None:
-        """Queue a job.
-
-        Raises:
-            UnknownModel: its model is not loaded.
-        """
-        with self.lock:
-            if job.model not in self.models:
-                raise UnknownModel(f"The model `{job.model}` does not exist.")
-        self.jobs.put(job)
-
-    def load_adapter(self, name: str, path: Path) -> None:
-        """Load a LoRA adapter from safetensors; the least recently asked one makes room when four are loaded.
+    def submit(self, request: Request, on_event: Callable[[Event], None]) -> Ticket:
+        """Take a request in. Events come from the engine's thread: deltas, then Finished or Failed.
 
         Raises:
-            BadInput: the name is taken by another adapter, or the folder is no adapter of this base model.
+            UnknownModel, Overloaded, EngineStopped: the request is not taken.
         """
-        if name == self.name or self.adapters.get(name, str(path)) != str(path):
-            raise BadInput(f"The lora adapter '{name}' has already been loaded.")
-        if name in self.adapters:
-            return
-        found = {p.name for p in path.iterdir()} if path.is_dir() else set()
-        if found != ADAPTER_FILES:
-            raise ReleaseCorrupt(f"{path} must hold exactly {sorted(ADAPTER_FILES)}")
-        merged = _merge(self.models[self.name], path)
-        with self.lock:
-            while len(self.adapters) >= MOST_ADAPTERS:
-                self._forget(next(n for n in self.models if n != self.name))
-            self.models[name] = merged
-            self.adapters[name] = str(path)
+        with self._changed:
+            adapter = self._adapters.get(request.model)
+            if adapter is None:
+                raise UnknownModel(f"The model `{request.model}` does not exist.")
+            if self._is_stopping or not self.is_alive:
+                raise EngineStopped("the engine has stopped; start the model server again")
+            if len(self._waiting) >= MOST_WAITING:
+                raise Overloaded(f"{MOST_WAITING} requests are waiting already; ask again later")
+            ticket = Ticket(request, adapter, on_event)
+            self._waiting.append(ticket)
+            self._changed.notify_all()
+        return ticket
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Load a LoRA adapter; the same folder under the same name again changes nothing.
+
+        Raises:
+            BadInput: the name is taken, or the folder holds no plain LoRA adapter of this base model.
+        """
+        with self._loading:
+            loaded = self._adapters.get(name)
+            if loaded is not None and loaded.path == folder:
+                return
+            if loaded is not None:
+                raise BadInput(f"The lora adapter '{name}' has already been loaded.")
+            if len(self._adapters) > MOST_ADAPTERS:
+                raise BadInput(f"{MOST_ADAPTERS} adapters are loaded already; unload one first")
+            adapter = Adapter(name, folder, next(self._adapter_numbers), read_adapter(folder, self._model.linears))
+            with self._changed:
+                self._adapters[name] = adapter
 
     def unload_adapter(self, name: str) -> None:
-        """Forget an adapter.
+        """Forget an adapter; requests under way keep it to their end.
 
         Raises:
-            UnknownModel: it is not loaded.
+            UnknownModel: no adapter of that name is loaded.
         """
-        with self.lock:
-            if name not in self.adapters:
+        with self._loading, self._changed:
+            if name == self.name or name not in self._adapters:
                 raise UnknownModel(f"The lora adapter '{name}' cannot be found.")
-            self._forget(name)
+            del self._adapters[name]
 
-    def _forget(self, name: str) -> None:
-        del self.models[name], self.adapters[name]
-        self.prefixes.forget(name)
+    def _read_vocabulary(self) -> Vocabulary:
+        if self._vocabulary is None:
+            self._vocabulary = self.text.vocabulary()
+        return self._vocabulary
 
     def _work(self) -> None:
-        batches: list[Batch] = []
-        while True:
-            waiting = self._take(block=not batches, room=MOST_BATCHES - len(batches))
-            if waiting is None:
-                return
-            for (model_name, prefix), rows in waiting.items():
-                batches += self._begin(model_name, prefix, rows)
-            batches = [batch for batch in batches if self._step(batch)]
-
-    def _take(self, *, block: bool, room: int) -> dict[tuple[str, tuple[int, ...]], list[Job]] | None:
-        """What is queued, grouped by model and shared prefix; None when told to stop."""
-        groups: dict[tuple[str, tuple[int, ...]], list[Job]] = {}
-        while room > 0:
-            try:
-                job = self.jobs.get(block=block and not groups)
-            except queue.Empty:
-                break
-            if job is None:
-                return None
-            prefix = self.prefixes.worth_sharing(job.model, job.prompt[: job.prefix])
-            groups.setdefault((job.model, prefix), []).append(job)
-        return groups
-
-    def _begin(self, name: str, prefix: tuple[int, ...], rows: list[Job]) -> list[Batch]:
-        with self.lock:
-            model = self.models.get(name)
-            if model is not None:
-                self.models.move_to_end(name)
-        if model is None:
-            for job in rows:
-                job.end(None, UnknownModel(f"The model `{name}` does not exist."))
-            return []
-        begun = []
-        for i in range(0, len(rows), MOST_ROWS):
-            part = rows[i : i + MOST_ROWS]
-            try:
-                cache = self.prefixes.cache(name, model, prefix, len(part))
-                begun.append(Batch(model, part, prefix=len(prefix), cache=cache, ends=self.ends, decode=self.decode))
-            except Exception as error:  # noqa: BLE001 - the engine's boundary: a bad batch must not end the thread
-                _fail(part, error)
-        return begun
-
-    def _step(self, batch: Batch) -> bool:
         try:
-            return batch.step()
-        except Exception as error:  # noqa: BLE001 - the engine's boundary: a bad batch must not end the thread
-            _fail(batch.rows, error)
-            return False
+            torch.set_num_threads(self._threads)  # a thread has its own count
+            with torch.inference_mode():
+                while self._admit():
+                    self._round()
+        except Exception:  # the boundary of the thread
+            log.exception("engine_died")
+        finally:
+            with self._changed:
+                self._is_stopping = True
+                left, self._waiting = [*self._waiting], deque()
+            for ticket in left:
+                self._start(ticket)
+            for row in self._rows:
+                row.fail("the engine has stopped")
+
+    def _admit(self) -> bool:
+        """Wait for work and take in what there is room for. Returns False once the engine is to stop."""
+        with self._changed:
+            while not (self._is_stopping or self._rows or self._waiting):
+                self._changed.wait()
+            room = MOST_ROWS - len(self._rows)
+            taken = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+        for ticket in taken:
+            self._start(ticket)
+        return not self._is_stopping
+
+    def _start(self, ticket: Ticket) -> None:
+        request = ticket.request
+        writer = new_writer(request.plan, self._ends, self.text.decode)
+        cache = KeyValues(self._model.shape, len(request.prompt) + min(request.max_tokens, 64))
+        ticket.row = Row(request, writer, ticket.adapter, cache, ticket.on_event)
+        ticket.row.is_cancelled = ticket.is_cancelled
+        self._rows.append(ticket.row)
+
+    def _round(self) -> None:
+        """One forward pass for the rows whose turn it is; a row that fails does not end the others."""
+        self._rows = [row for row in self._rows if not (row.is_finished or row.is_cancelled)]
+        turns = sorted(self._take_turns(), key=lambda turn: turn[0].adapter.number)
+        if not turns:
+            return
+        try:
+            pieces = [
+                Piece(row.tokens[row.cache.length : row.cache.length + count], row.cache, row.adapter)
+                for row, count in turns
+            ]
+            hidden = self._model.read(pieces)
+            for (row, _), state in zip(turns, hidden, strict=True):
+                self._prefixes.store(row.chain, row.tokens, len(row.request.prompt), row.cache)
+                if row.pending == 0:
+                    among = row.writer.allowed()
+                    row.choose(self._model.logits(state, among), among)
+        except Exception as error:  # the boundary of a round
+            log.exception("round_failed", extra={"rows": len(turns)})
+            for row, _ in turns:
+                row.fail(f"the engine failed: {type(error).__name__}")
+
+    def _take_turns(self) -> list[tuple[Row, int]]:
+        """Rows of this round with the number of tokens that each reads; half the round is the oldest row's if needed.
+
+        A row whose next block another row reads in this round waits for it, and copies it in the next.
+        """
+        room, reading = ROUND_TOKENS, set()
+        turns: list[tuple[Row, int]] = []
+        for row in self._rows:
+            row.cached_tokens += self._prefixes.restore(row.chain, row.tokens, len(row.request.prompt) - 1, row.cache)
+        for row in [*self._rows[:1], *sorted(self._rows[1:], key=lambda row: row.pending)]:
+            block = self._prefixes.next_block(row.chain, row.tokens, len(row.request.prompt) - 1, row.cache)
+            count = _turn_length(row, room // 2 if not turns and len(self._rows) > 1 else room)
+            if count == 0 or (block is not None and block in reading):
+                continue
+            reading.add(block)
+            turns.append((row, count))
+            room -= count
+        return turns
 
 
-def _fail(rows: Sequence[Job], error: BaseException) -> None:
-    for job in rows:
-        job.end(None, error)
-
-
-def _merge(base: Any, path: Path) -> Any:
-    """A copy of the base model with the adapter added to its weights; the embeddings are the base's own."""
-    from peft import PeftModel
-
-    memo: dict[int, Any] = {}
-    for parameter in base.get_input_embeddings().parameters():
-        memo[id(parameter)] = parameter
-    copied = copy.deepcopy(base, memo)
-    try:
-        merged = PeftModel.from_pretrained(copied, str(path), use_safetensors=True).merge_and_unload()
-    except (ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise ReleaseCorrupt(f"{path} is no LoRA adapter of this base model: {str(error)[:200]}") from error
-    return merged.requires_grad_(False).eval()
-
-
-def _token_texts(tokenizer: Any) -> list[str | None]:
-    special = set(tokenizer.all_special_ids)
-    return [None if i in special else tokenizer.decode([i]) for i in range(len(tokenizer))]
+def _turn_length(row: Row, room: int) -> int:
+    """How many of a row's tokens to read now; a part of a prompt ends with a block, so that the block can be kept."""
+    if row.pending <= room:
+        return row.pending
+    return max(0, room - (row.cache.length + room) % BLOCK)

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ratchet.errors import ModelMissing, RatchetError
+from ratchet.errors import BadInput, ModelMissing, RatchetError
 from ratchet.files import canonical_json, digest_tree, sha256_text, write_json
 from ratchet.settings import Settings
 
@@ -71,9 +71,9 @@ def convert(out: Path) -> Path:
         work.chmod(0o755)
         try:
             os.rename(work, out)
-        except OSError:
+        except OSError as error:  # it is there by now: converted by another process, or something else
             if not (out / "ratchet.json").is_file():
-                raise
+                raise BadInput(f"{out} is there and holds no converted model; remove it and try again") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return out
@@ -86,7 +86,8 @@ def _write_model(gguf: Path, folder: Path) -> None:
 
     logging.set_verbosity_error()
     _say("reading the quantised weights (1 of 3)")
-    source = {"gguf_file": gguf.name}
+    # Said here, not left to HF_HUB_OFFLINE: it is written to tokenizer_config.json, and so it is part of the digest.
+    source = {"gguf_file": gguf.name, "local_files_only": True}
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **source)
     loaded = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **source)
     _say("making a plain model of them (2 of 3)")
