@@ -24,11 +24,16 @@ def verify(as_json: Json = False) -> None:
     Example: [bold]ratchet audit verify[/bold]
     """
     with open_session() as session:
-        report = session.ledger.verify()
+        settings = session.settings
+        public_key = settings.ledger_key.with_suffix(".pub")
+        has_checkpoints = settings.checkpoints_dir.is_dir() and public_key.is_file()
+        signed = (settings.checkpoints_dir, public_key) if has_checkpoints else (None, None)
+        report = session.ledger.verify(*signed)
     if as_json:
-        print_json({"entries": report.entries, "head_digest": report.head_digest, "whole": True})
-    else:
-        console.print(f"the ledger is whole: {report.entries} entries, head {report.head_digest[:16]}")
+        print_json({**report._asdict(), "whole": True})
+        return
+    told = f"{report.entries} entries, {report.checkpoints} signed checkpoints, head {report.head_digest[:16]}"
+    console.print(f"the ledger is whole: {told}")
 
 
 def log(as_json: Json = False) -> None:

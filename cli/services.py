@@ -84,6 +84,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_SERVER_API_HOST": prefect.hostname or "127.0.0.1",
         "PREFECT_SERVER_API_PORT": str(prefect.port or 4200),
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{prefect.hostname}:{prefect.port or 4200}",
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_RUNNER_POLL_FREQUENCY": "2",
         "PREFECT_LOGGING_LEVEL": "WARNING",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ratchet.release import ReleaseStore
 from ratchet.settings import Settings
 from ratchet.store import Store, open_store
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 Json = Annotated[bool, typer.Option("--json", help="print the facts as one JSON object")]
 
 

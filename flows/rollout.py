@@ -14,3 +14,5 @@ def rollout() -> None:
     with open_session() as session:
         for report in tick_all(session.store, session.channels, session.ledger, now=datetime.now(UTC)):
             get_run_logger().info("%s", report)
+        if session.ledger.entries():
+            session.ledger.checkpoint(session.settings.ledger_key, session.settings.checkpoints_dir)

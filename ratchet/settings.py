@@ -92,6 +92,16 @@ class Settings:
         return self.home / "secrets"
 
     @property
+    def ledger_key(self) -> Path:
+        """The key that signs the ledger's checkpoints; its public half lies beside it as ledger.pub."""
+        return self.secrets_dir / "ledger.key"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """Signed checkpoints of the ledger; copies of them belong on another machine."""
+        return self.home / "checkpoints"
+
+    @property
     def trust_dir(self) -> Path:
         """Public keys that signatures are checked against."""
         return self.home / "trust"

@@ -146,7 +146,7 @@ def test_the_arm_writes_an_adapter_without_the_system_prompt(clone: RoutingClone
     assert candidate.prompt == Prompt(text="") and candidate.adapter is not None
     assert server.loaded[0]["lora_name"] == candidate.release_id
     assert (report["validation"]["score"], report["champion_validation"]["score"]) == (1.0, 0.5)
-    assert (report["rows"], report["rows_set_aside"], report["steps"]) == (20, 0, 2)
+    assert (report["rows"], report["rows_set_aside"], report["steps"]) == (20, 0, 3)
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
