@@ -32,7 +32,7 @@ check: setup ## ruff, mypy, import contracts, size limits, stale docs
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python tests/limits.py
-	@$(BIN)/yamllint -s infra dvc.yaml params.yaml features
+	@$(BIN)/yamllint -s -c infra/.yamllint infra dvc.yaml params.yaml features
 	@$(BIN)/python -m cli.docs --check
 
 test: setup  ## the tests, without the slow ones

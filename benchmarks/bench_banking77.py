@@ -48,7 +48,7 @@ def measure(folder: Path, *, quick: bool) -> dict[str, Any]:
     split = clone.run(
         sys.executable,
         "-c",
-        "import sys; from pathlib import Path; from cli.session import open_session; from cli.demo_data import from_source\n"
+        "from pathlib import Path\nfrom cli.session import open_session\nfrom cli.demo_data import from_source\n"
         f"with open_session() as session: data = from_source(session, Path({str(SOURCE)!r}), 10)\n"
         "print(' '.join(map(str, data)))",
     )

@@ -5,12 +5,15 @@ Where it stands is kept in RATCHET_HOME/demo/<feature>.json, so that a second `m
 
 from __future__ import annotations
 
+import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from cli.approve import answer
 from cli.demo_data import DemoData, bundled, from_source
 from cli.demo_table import print_result
 from cli.people import keep_secret
@@ -19,10 +22,10 @@ from cli.rollout_watch import watch_rollout
 from cli.run import Started, answer_as_machine, follow, start, ui_address
 from cli.services import running
 from cli.session import Session, console, open_session
-from cli.waiting import code_line, wait_for_person
+from cli.waiting import wait_for_person
 from ratchet import git
 from ratchet.approvals import enrol
-from ratchet.errors import BadInput, RatchetError
+from ratchet.errors import BadInput, GitIdentityMissing, RatchetError
 from ratchet.features import load_feature
 from ratchet.files import read_json, write_json
 from ratchet.runs import Run, find_run
@@ -49,7 +52,7 @@ def demo(
     Examples: [bold]ratchet demo --yes[/bold] · [bold]ratchet demo --source my_tickets.jsonl --routes 8[/bold]
     """
     with open_session() as session:
-        git.identity(session.settings.repo)
+        lend_identity(session.settings.repo)
         data = from_source(session, Path(source), routes) if source else bundled(session)
         state = read_state(session, data.feature)
         if state.get("phase") == "done":
@@ -64,6 +67,16 @@ def demo(
             run = cycle(session, data, state, yes=yes)
             save_state(session, data.feature, {"phase": "done", "run_id": run.run_id})
             print_result(session, run)
+
+
+def lend_identity(repo: Path) -> None:
+    """Let the demo's runs commit on a machine where git does not know who you are; nothing is configured."""
+    try:
+        git.identity(repo)
+    except GitIdentityMissing:
+        console.print("git does not know who you are: this demo commits its runs as 'Ratchet demo'")
+        for role in ("AUTHOR", "COMMITTER"):
+            os.environ[f"GIT_{role}_NAME"], os.environ[f"GIT_{role}_EMAIL"] = "Ratchet demo", "demo@localhost"
 
 
 def cycle(session: Session, data: DemoData, state: dict[str, Any], *, yes: bool) -> Run:
@@ -98,8 +111,6 @@ def prepare(session: Session, data: DemoData, state: dict[str, Any]) -> str:
 
 def hold_out(session: Session, data: DemoData) -> tuple[int, int]:
     """Add the holdout, after the replay: what is trained on arrived before what is judged on."""
-    from datetime import UTC, datetime
-
     known = load_feature(session.settings.repo, data.feature)
     added = add_holdout(
         session.settings,
@@ -123,8 +134,6 @@ def improve(session: Session, data: DemoData, state: dict[str, Any], *, secret: 
         if run.refusal:
             console.print(f"   refused: {run.refusal}", markup=False)
         if yes:
-            from cli.approve import answer
-
             answer(session, run, answer_as_machine(session, run), wait=False)
             console.print(f"   approved by the machine approver {MACHINE}, which the feature allows")
         else:
@@ -167,6 +176,3 @@ def _write(log: Any, line: str) -> None:
     if not log.closed:
         log.write(line + "\n")
         log.flush()
-
-
-__all__ = ["code_line", "cycle", "demo", "register"]

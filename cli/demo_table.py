@@ -43,13 +43,15 @@ def result_table(evaluated: dict[str, Any], gate: dict[str, Any], timings: Path,
     table = Table(
         "", "split", "n", f"{evaluated['scorer']} (95 %)", "difference (95 %)", "p95 latency", "tokens/answer"
     )
-    for name, arm in sorted(evaluated["arms"].items()):
-        gain = f"{arm['score'] - arm['champion_score']:+.3f}" if arm.get("champion_score") is not None else "-"
-        latency = _latency(timings / f"tune-{name}.json", name)
+    arms = {name: arm for name, arm in sorted(evaluated["arms"].items()) if arm["score"] is not None}
+    for name, arm in list(arms.items())[:1]:
+        old = {key.removeprefix("champion_"): value for key, value in arm.items() if key.startswith("champion_")}
+        latency = _latency(timings / f"validation-{name}.json", "champion")
+        table.add_row("champion", "validation", str(arm["n"]), _score(old), "", latency, _tokens(old))
+    for name, arm in arms.items():
+        gain = f"{arm['score'] - arm['champion_score']:+.3f}"
+        latency = _latency(timings / f"validation-{name}.json", name)
         table.add_row(f"arm {name}", "validation", str(arm["n"]), _score(arm), gain, latency, _tokens(arm))
-    if any(arm.get("champion_score") is not None for arm in evaluated["arms"].values()):
-        first = next(iter(evaluated["arms"].values()))
-        table.add_row("champion", "validation", str(first["n"]), f"{first['champion_score']:.3f}", "", "", "")
     if is_accepted:
         for role in ("champion", "candidate"):
             found = evaluated[role]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from ratchet.base_models import LocalModel
 from ratchet.errors import BadInput, ModelServerUnreachable
 from ratchet.features import Feature
@@ -121,3 +123,9 @@ def tokens_per_answer(answers: Sequence[Answer]) -> float | None:
     """Mean of the tokens read and written, over the requests that were answered."""
     costs = [answer.input_tokens + answer.output_tokens for answer in answers if not answer.error]
     return round(sum(costs) / len(costs), 3) if costs else None
+
+
+def p95_latency_ms(answers: Sequence[Answer]) -> float | None:
+    """The 95th percentile of the answers' times in milliseconds; None where no request was answered."""
+    times = [answer.latency_ms for answer in answers if not answer.error]
+    return round(float(np.percentile(times, 95)), 1) if times else None

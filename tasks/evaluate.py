@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ratchet.base_models import resolve_base_model
 from ratchet.errors import BadInput, RatchetError
 from ratchet.features import load_feature
@@ -24,7 +22,14 @@ from ratchet.progress import ProgressLine
 from ratchet.records import read_holdout
 from ratchet.scorers import BINARY_SCORERS, summarise
 from ratchet.settings import Settings
-from tasks.contenders import Served, check_base_model, read_contender, stored_contender, tokens_per_answer
+from tasks.contenders import (
+    Served,
+    check_base_model,
+    p95_latency_ms,
+    read_contender,
+    stored_contender,
+    tokens_per_answer,
+)
 from tasks.trial import ROLES, RoleResult, Trial, answer_trial, score_trial, write_evaluation
 
 
@@ -117,7 +122,8 @@ def evaluate(params: Params, settings: Settings) -> dict[str, Any]:
     metrics = metrics_of(trial, results, reports) | {"holdout_digest": holdout_digest(params.inputs / "holdout")}
     write_evaluation(params.outputs / "evaluation", trial, results, answers)
     write_json(params.outputs / "metrics" / "evaluate.json", metrics)
-    timings = {"seconds": round(time.monotonic() - began, 3), "p95_latency_ms": _p95_latency_ms(results)}
+    latencies = {role: p95_latency_ms(result.answers) for role, result in results.items()}
+    timings = {"seconds": round(time.monotonic() - began, 3), "p95_latency_ms": latencies}
     write_json(params.outputs / "timings" / "evaluate.json", timings)
     return metrics
 
@@ -169,17 +175,11 @@ def _arm_metrics(report: Mapping[str, Any]) -> dict[str, Any]:
         "low": own.get("low"),
         "high": own.get("high"),
         "champion_score": champion.get("score"),
+        "champion_low": champion.get("low"),
+        "champion_high": champion.get("high"),
+        "champion_tokens_per_answer": report.get("champion_tokens_per_answer"),
         "tokens_per_answer": report.get("tokens_per_answer"),
     }
-
-
-def _p95_latency_ms(results: Mapping[str, RoleResult]) -> dict[str, float | None]:
-    """Of the answers to the holdout; None where no request was answered."""
-    p95: dict[str, float | None] = {}
-    for role, result in results.items():
-        times = [answer.latency_ms for answer in result.answers if not answer.error]
-        p95[role] = round(float(np.percentile(times, 95)), 1) if times else None
-    return p95
 
 
 if __name__ == "__main__":

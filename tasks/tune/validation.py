@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ratchet.files import write_json
 from ratchet.llm import Answer
 from ratchet.progress import ProgressLine
 from ratchet.scorers import ScoreSummary, summarise
-from tasks.contenders import Contender, Served, ask, score_answers, tokens_per_answer
+from tasks.contenders import Contender, Served, ask, p95_latency_ms, score_answers, tokens_per_answer
 from tasks.tune.job import Example, TuneJob
 
 INTERVAL_SEED = 17  # of the bootstrap; the scores do not depend on it
@@ -41,6 +42,12 @@ def validate_release(job: TuneJob, contender: Contender, items: list[Example], s
     """Ask a release every item and score its answers."""
     answers = ask(contender, items, served, ProgressLine(f"{what} on validation").show)
     return Validated(items, answers, score_answers(answers, [item.target for item in items], job.feature))
+
+
+def note_latency(job: TuneJob, arm: str, candidate: Validated, champion: Validated) -> None:
+    """Keep the 95th percentiles of the answers' times, in milliseconds, apart from the report, which has no times."""
+    p95 = {arm: p95_latency_ms(candidate.answers), "champion": p95_latency_ms(champion.answers)}
+    write_json(job.out.parents[1] / "timings" / f"validation-{arm}.json", {"p95_latency_ms": p95})
 
 
 def report_of(job: TuneJob, arm: str, candidate: Validated, champion: Validated, **facts: Any) -> dict[str, Any]:

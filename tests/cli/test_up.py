@@ -2,9 +2,11 @@ import io
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from cli.demo import lend_identity
 from ratchet import git
 from ratchet.settings import Settings
 
@@ -104,6 +106,9 @@ def test_demo_on_unusable_data_ends_with_2(ratchet, tmp_path, content: str, prob
     assert ended.status == 2 and problem in ended.err
 
 
-def test_demo_without_a_git_identity_ends_with_2(ratchet, no_git_identity: None) -> None:
-    ended = ratchet("demo", "--yes")
-    assert ended.status == 2 and "git config --global user.name" in ended.err
+def test_demo_lends_its_runs_an_identity(repo: Path, no_git_identity: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "")
+    lend_identity(repo)
+    assert git.identity(repo) == ("Ratchet demo", "demo@localhost")

@@ -61,6 +61,8 @@ def add_feature(clone: Clone, name: str) -> None:
     policy = path.read_text(encoding="utf-8")
     policy = policy.replace("min_items: 100", "min_items: 20").replace("min_users: 12", "min_users: 4")
     path.write_text(policy, encoding="utf-8")
+    clone.git("add", "features", "params.yaml")
+    clone.git("commit", "-q", "-m", f"feature {name}")
 
 
 def tiny_clone(folder: Path) -> Clone:

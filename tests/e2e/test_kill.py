@@ -14,6 +14,8 @@ from ratchet.runs import Run, runs_of
 from ratchet.store import open_store
 from tests.e2e.conftest import Desk, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def trainers(tree: Path) -> list[int]:
     """Processes of a training stage in a worktree."""
@@ -74,6 +76,6 @@ def test_the_next_run_ends_accepted_with_one_tag_and_one_rollout(desk: Desk, aft
     done = desk.decide("approve", after, code=desk.code())
     assert done.returncode == 0, done.stderr
     assert after.outcome == "accept"
-    assert desk.clone.git("tag", "--list", "falls@*").splitlines() == ["falls@v2.0.0"]
+    assert desk.clone.git("tag", "--list", "falls@*").splitlines() == ["falls@v1.0.0", "falls@v2.0.0"]
     assert len(desk.clone.ratchet_json("rollout", "status", "falls")) == 1
     assert desk.clone.git("worktree", "list").count("\n") == 0
