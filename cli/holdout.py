@@ -42,3 +42,4 @@ def add(
         print_json(added._asdict())
     else:
         console.print(f"{feature}: {added.holdout} items in the holdout, {added.showcase} in the showcase")
+        console.print(f"commit data/{feature}/holdout.dvc (it is staged), so that it stays on your branch")

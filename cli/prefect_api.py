@@ -18,7 +18,7 @@ def start_flow_run(settings: Settings, deployment: str, parameters: dict[str, An
 
 
 def flow_run_state(settings: Settings, flow_run_id: str) -> tuple[str, str]:
-    """A flow run's state: its type (RUNNING, PAUSED, COMPLETED, ...) and its message."""
+    """A flow run's state: its type (RUNNING, PAUSED, COMPLETED, ...; MISSING: unknown to Prefect) and its message."""
     state = _call(settings, "GET", f"/flow_runs/{flow_run_id}").get("state") or {}
     return str(state.get("type", "PENDING")), str(state.get("message") or "")
 
@@ -45,6 +45,8 @@ def _call(settings: Settings, method: str, path: str, body: dict[str, Any] | Non
         ) from error
     if reply.status_code == 404 and path.startswith("/deployments/"):
         raise ServiceUnreachable("the flows are not served by this Prefect server; start them with `make up`")
+    if reply.status_code == 404 and method == "GET":
+        return {"state": {"type": "MISSING", "message": "the Prefect server does not know this flow run"}}
     if reply.is_error:
         raise RatchetError(f"Prefect answered {reply.status_code} to {method} {path}: {reply.text[:300]}")
     return dict(reply.json() or {})

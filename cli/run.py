@@ -13,12 +13,12 @@ from cli.approve import answer
 from cli.prefect_api import flow_run_state, start_flow_run
 from cli.session import Json, Session, console, neutral, open_session, print_json, short
 from ratchet import git
-from ratchet.errors import ApprovalRefused, BadInput, LeaseHeld, NothingNew, RatchetError
+from ratchet.errors import ApprovalRefused, BadInput, LeaseHeld, NothingNew, RatchetError, ServiceUnreachable
 from ratchet.features import load_feature
 from ratchet.params import ARMS, load_params
 from ratchet.runs import Run, runs_of
 
-FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "MISSING")
 
 
 def register(app: typer.Typer) -> None:
@@ -76,7 +76,8 @@ def start(session: Session, feature: str, arms: list[str] | None) -> Started:
 def refuse_second(session: Session, feature: str) -> None:
     """Refuse early what the flow would refuse anyway: a second run beside one that waits for a person."""
     for other in runs_of(session.store, feature):
-        if other.state == "awaiting" and session.store.lease_owner(other.lease) == other.run_id:
+        holds = other.state == "awaiting" and session.store.lease_owner(other.lease) == other.run_id
+        if holds and not _is_over(session, other):  # the next flow sweeps the lease of one that is over
             raise LeaseHeld(
                 f"a second run of {feature} is refused: run {other.run_id} waits for an approval; "
                 f"`ratchet approve {other.run_id}` or `ratchet reject {other.run_id} --reason ...` comes first"
@@ -114,8 +115,7 @@ def follow(
             if run.state == "awaiting" and run.decision is None and run.attempts != asked and _waits(session, run):
                 asked = run.attempts
                 on_wait(run)
-        if document is None or document.body["state"] == "running":
-            _refuse_dead(session, started)
+        _refuse_dead(session, started)
         time.sleep(poll_s)
 
 
@@ -198,6 +198,14 @@ def ui_address(session: Session) -> str:
 def _waits(session: Session, run: Run) -> bool:
     """Whether the flow run is suspended by now; until then it would not take an answer."""
     return run.flow_run_id is not None and flow_run_state(session.settings, run.flow_run_id)[0] == "PAUSED"
+
+
+def _is_over(session: Session, run: Run) -> bool:
+    """Whether the flow run of a run that waits has ended, so that nobody will ever read an answer."""
+    try:
+        return run.flow_run_id is not None and flow_run_state(session.settings, run.flow_run_id)[0] in FINAL
+    except ServiceUnreachable:
+        return False
 
 
 def _refuse_dead(session: Session, started: Started) -> None:

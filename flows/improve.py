@@ -16,13 +16,12 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed, State
 
 from flows.session import Session, open_session
-from ratchet.approvals import ApprovalRequest
 from ratchet.errors import NothingNew, RatchetError, StageFailed
 from ratchet.files import read_json
 from ratchet.params import load_params
 from ratchet.runs import Run, StageTiming, change_run, find_run
 from tasks import version
-from tasks.approve import carry_out, decide
+from tasks.approve import carry_out, take_answer
 from tasks.begin import end, prepare, refuse_if_unchanged, take_up
 from tasks.first_release import ensure_first_release
 from tasks.harvest import harvest_feature
@@ -148,9 +147,8 @@ def ask_for_approval(session: Session, run: Run) -> Run:
         code="",
     )
     answer = suspend_flow_run(wait_for_input=form, key=f"approval-{run.attempts}", timeout=APPROVAL_TIMEOUT_S)
-    assert run.release_id is not None
-    request = ApprovalRequest(run_id=run.run_id, subject=run.release_id, **answer.model_dump())
-    return decide(session.settings, session.store, session.ledger, find_run(session.store, run.run_id), request)
+    current = find_run(session.store, run.run_id)
+    return take_answer(session.settings, session.store, session.ledger, current, answer.model_dump())
 
 
 def close(session: Session, run: Run) -> State:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
 
 from ratchet.approvals import Approval, ApprovalRequest, may_approve, request_approval, verify_approval
 from ratchet.channels import Channels
@@ -15,6 +18,17 @@ from ratchet.settings import Settings
 from ratchet.store import Store
 from tasks import version
 from tasks.rollout import start
+
+
+def take_answer(settings: Settings, store: Store, ledger: Ledger, run: Run, answer: dict[str, Any]) -> Run:
+    """Decide by a form as it was filled in; one that is filled in wrong is a refusal, and the run goes on waiting."""
+    assert run.release_id is not None
+    try:
+        request = ApprovalRequest.model_validate({**answer, "run_id": run.run_id, "subject": run.release_id})
+    except ValidationError as error:
+        fields = sorted({str(found["loc"][0]) for found in error.errors()})
+        return _refuse(store, ledger, run, f"the form is not filled in right: {', '.join(fields)}")
+    return decide(settings, store, ledger, run, request)
 
 
 def decide(settings: Settings, store: Store, ledger: Ledger, run: Run, request: ApprovalRequest) -> Run:
@@ -31,8 +45,7 @@ def decide(settings: Settings, store: Store, ledger: Ledger, run: Run, request: 
         if barred is not None:
             raise ApprovalRefused(barred)
     except ApprovalRefused as refused:
-        ledger.append("approval refused", run.release_id, run=run.run_id, attempt=run.attempts + 1)
-        return change_run(store, run.run_id, attempts=run.attempts + 1, refusal=str(refused))
+        return _refuse(store, ledger, run, str(refused))
     ReleaseStore(settings.releases_dir).attest(run.release_id, {"approval": envelope.model_dump(mode="json")})
     ledger.append_once(approval.decision, run.release_id, **_facts(run, approval))
     return change_run(
@@ -62,6 +75,12 @@ def carry_out(settings: Settings, store: Store, ledger: Ledger, channels: Channe
         approval=run.run_id,
     )
     return change_run(store, run_id, version=tagged, rollout_id=rollout.rollout_id)
+
+
+def _refuse(store: Store, ledger: Ledger, run: Run, why: str) -> Run:
+    assert run.release_id is not None
+    ledger.append("approval refused", run.release_id, run=run.run_id, attempt=run.attempts + 1)
+    return change_run(store, run.run_id, attempts=run.attempts + 1, refusal=why)
 
 
 def _facts(run: Run, approval: Approval) -> dict[str, str]:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
+from cli.prefect_api import flow_run_state
+from cli.run import refuse_second
+from cli.session import Session
 from ratchet.approvals import ApprovalRequest, VerifierRefusal, request_approval
+from ratchet.channels import Channels
 from ratchet.ledger import Ledger
-from ratchet.runs import Run
-from ratchet.store import open_store
+from ratchet.release import ReleaseStore
+from ratchet.runs import Run, open_run
+from ratchet.settings import Settings
+from ratchet.store import Store, open_store
 from tests.e2e.conftest import Desk
+
+
+def session_of(settings: Settings, store: Store) -> Session:
+    """What a command of the clone would open."""
+    channels, releases = Channels(settings.channels_dir), ReleaseStore(settings.releases_dir)
+    return Session(settings, store, Ledger(store.engine), channels, releases)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +58,25 @@ def test_a_wrong_digest_is_refused_and_does_not_use_the_code_up(desk: Desk, wait
     assert refused.returncode != 0
     assert "wrong_digest_prefix" in refused.stderr
     assert desk.waiting("asks").attempts == before.attempts + 1
+
+
+def test_an_answer_with_a_malformed_field_is_refused_and_the_run_goes_on_waiting(desk: Desk, waiting: Run) -> None:
+    before = desk.waiting("asks")
+    refused = desk.decide("approve", waiting, approver="")
+    assert refused.returncode != 0
+    assert "the form is not filled in right: approver" in refused.stderr
+    assert desk.waiting("asks").attempts == before.attempts + 1
+
+
+def test_a_run_whose_flow_run_is_gone_does_not_block_the_next(desk: Desk) -> None:
+    lost = Run(
+        run_id="gone-1", feature="gone", state="awaiting", flow_run_id=str(uuid.uuid4()), started_at="2026-01-01"
+    )
+    with open_store(desk.clone.settings.database_url) as store:
+        open_run(store, lost)
+        store.acquire_lease(lost.lease, lost.run_id)
+        refuse_second(session_of(desk.clone.settings, store), "gone")
+        assert flow_run_state(desk.clone.settings, str(lost.flow_run_id))[0] == "MISSING"
 
 
 def test_a_rejection_needs_a_reason(desk: Desk, waiting: Run) -> None:
