@@ -31,7 +31,7 @@ def reproduced(answers: Clone) -> CompletedProcess[str]:
 
 def test_a_free_text_feature_runs_to_a_verdict(answers: Clone, reproduced: CompletedProcess[str]) -> None:
     gate = json.loads((answers.folder / "data/help_answers/metrics/gate.json").read_text(encoding="utf-8"))
-    assert gate["outcome"] in ("accept", "reject", "inconclusive")
+    assert gate["verdict"] in ("accept", "reject", "inconclusive")
     assert gate["reasons"]
     assert (answers.folder / "data/help_answers/report.html").stat().st_size > 1000
 

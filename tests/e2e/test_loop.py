@@ -70,6 +70,16 @@ def test_every_deployment_is_served(loop: Clone) -> None:
     assert {deployment["name"] for deployment in found} == {"improve", "harvest", "rollout"}
 
 
+def test_the_server_can_schedule_runs(loop: Clone) -> None:
+    with httpx.Client(base_url=loop.settings.prefect_api_url + "/", timeout=30) as prefect:
+        ident = prefect.get("deployments/name/harvest/harvest").json()["id"]
+        yearly = {"schedule": {"cron": "0 0 1 1 *"}, "active": True}
+        assert prefect.post(f"deployments/{ident}/schedules", json=[yearly]).status_code == 201
+        assert prefect.post(f"deployments/{ident}/schedule", json={"min_runs": 1}).is_success
+        wanted = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}, "deployment_id": {"any_": [ident]}}}
+        assert prefect.post("flow_runs/filter", json=wanted).json()
+
+
 def test_the_rollout_promotes_and_clients_get_the_better_release(loop: Clone, run: Facts) -> None:
     rows = [json.loads(line) for line in (loop.folder / "in/later.jsonl").read_text(encoding="utf-8").splitlines()]
     state = "running"
