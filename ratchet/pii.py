@@ -161,7 +161,7 @@ def _take_out(kind: str, finder: Finder, pieces: Pieces, found: list[Span]) -> P
 # Every repetition below has a bound, so that the time is linear in the text whatever is in it.
 CREDENTIALS = re.compile(r"(?<=://)[^\s/@:]{1,200}:[^\s/@]{1,200}(?=@)")
 EMAIL = re.compile(r"[\w.+%'-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
-IBAN = re.compile(r"(?<![A-Za-z0-9])(?=([A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]){11,30}))")
+IBAN = re.compile(r"(?<![A-Za-z0-9_])(?=([A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]){11,30}))")
 # Not inside a word: one in a few hundred hex ids has thirteen digits in a row that pass the checksum.
 CARD = re.compile(r"(?<!\w)(?=([2-6](?:[ .-]?\d){12,18})(?!\w))")
 SSN = re.compile(

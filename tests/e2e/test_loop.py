@@ -6,11 +6,11 @@ import json
 import time
 from typing import Any
 
-import httpx
 import openai
 import pytest
 
 from benchmarks.scratch import Clone
+from cli.prefect_api import call
 
 QUESTION = "hi, i lost my card on the bus this morning, pls block it"
 Facts = dict[str, Any]
@@ -66,18 +66,17 @@ def test_nothing_new_is_exit_3(loop: Clone, run: Facts) -> None:
 
 
 def test_every_deployment_is_served(loop: Clone) -> None:
-    found = httpx.post(loop.settings.prefect_api_url + "/deployments/filter", json={}, timeout=30).json()
+    found = call(loop.settings, "POST", "/deployments/filter", {})
     assert {deployment["name"] for deployment in found} == {"improve", "harvest", "rollout"}
 
 
 def test_the_server_can_schedule_runs(loop: Clone) -> None:
-    with httpx.Client(base_url=loop.settings.prefect_api_url + "/", timeout=30) as prefect:
-        ident = prefect.get("deployments/name/harvest/harvest").json()["id"]
-        yearly = {"schedule": {"cron": "0 0 1 1 *"}, "active": True}
-        assert prefect.post(f"deployments/{ident}/schedules", json=[yearly]).status_code == 201
-        assert prefect.post(f"deployments/{ident}/schedule", json={"min_runs": 1}).is_success
-        wanted = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}, "deployment_id": {"any_": [ident]}}}
-        assert prefect.post("flow_runs/filter", json=wanted).json()
+    ident = call(loop.settings, "GET", "/deployments/name/harvest/harvest")["id"]
+    yearly = {"schedule": {"cron": "0 0 1 1 *"}, "active": True}
+    call(loop.settings, "POST", f"/deployments/{ident}/schedules", [yearly])
+    call(loop.settings, "POST", f"/deployments/{ident}/schedule", {"min_runs": 1})
+    wanted = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}, "deployment_id": {"any_": [ident]}}}
+    assert call(loop.settings, "POST", "/flow_runs/filter", wanted)
 
 
 def test_the_rollout_promotes_and_clients_get_the_better_release(loop: Clone, run: Facts) -> None:
