@@ -122,3 +122,9 @@ def test_digits_inside_an_id_are_no_card() -> None:
     for text in ("int_a4111111111111111b", "user_4111111111111111", "4111111111111111f"):
         assert find_pii(text) == []
     assert [span.type for span in find_pii("card 4111 1111 1111 1111.")] == ["CARD"]
+
+
+def test_a_pseudonym_that_passes_the_checksum_is_no_iban() -> None:
+    for text in ("user_ca05bc2bf73745fe", "session_df91d97b8518e7a9", "user_ae08ef776d536d49"):
+        assert find_pii(text) == []
+    assert [span.type for span in find_pii("iban:DE89370400440532013000")] == ["IBAN"]
