@@ -58,6 +58,8 @@ def call(settings: Settings, method: str, path: str, body: Any = None) -> Any:
         time.sleep(0.5 * 2**attempt)
     if reply.status_code == 404 and path.startswith("/deployments/"):
         raise ServiceUnreachable("the flows are not served by this Prefect server; start them with `make up`")
+    if reply.status_code == 404 and path.startswith("/flow_runs/") and method == "GET":
+        return {"state": {"type": "MISSING", "message": "the Prefect server does not know this flow run"}}
     if reply.is_error:
         raise RatchetError(f"Prefect answered {reply.status_code} to {method} {path}: {reply.text[:300]}")
     return reply.json() if reply.content else {}

@@ -41,13 +41,13 @@ def take_up(
     git.identity(settings.repo)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     run = Run(run_id=run_id, feature=feature, flow_run_id=flow_run_id, arms=arms, started_at=started)
-    take_lease(store, run, has_ended)
+    take_lease(settings, store, run, has_ended)
     run = open_run(store, run)
     return change_run(store, run.run_id, owner=Owner.me().model_dump())
 
 
-def take_lease(store: Store, run: Run, has_ended: Callable[[Run], bool]) -> None:
-    """Take the feature's lease for a run; one whose owner is gone is swept first."""
+def take_lease(settings: Settings, store: Store, run: Run, has_ended: Callable[[Run], bool]) -> None:
+    """Take the feature's lease for a run; one whose owner is gone is swept first, and its worktree with it."""
     for holder in (store.lease_owner(run.lease), None):
         try:
             store.acquire_lease(run.lease, run.run_id)
@@ -58,6 +58,7 @@ def take_lease(store: Store, run: Run, has_ended: Callable[[Run], bool]) -> None
                 raise LeaseHeld(_refusal(other)) from held
             if other is not None and other.state in ("running", "awaiting"):
                 change_run(store, other.run_id, state="failed", now="", error=other.error or "its process ended")
+            version.remove_worktree(settings, version.run_folder(settings, str(held)))
             store.release_lease(run.lease, str(held))
 
 
