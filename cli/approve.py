@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.prefect_api import resume_flow_run
+from cli.prefect_api import flow_run_state, resume_flow_run
 from cli.session import Json, Session, console, open_session, print_json
 from ratchet.errors import ApprovalRefused, BadInput, RatchetError
 from ratchet.runs import Run, find_run
@@ -21,6 +21,8 @@ Digest = Annotated[
         prompt="First characters of the release's digest",
     ),
 ]
+
+SETTLE_S = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -69,8 +71,11 @@ def answer(session: Session, run: Run, submission: dict[str, Any], *, wait: bool
     """
     if run.flow_run_id is None or run.state != "awaiting":
         raise BadInput(f"run {run.run_id} does not wait for an approval: it is {run.state} ({run.outcome})")
-    resume_flow_run(session.settings, run.flow_run_id, submission)
     deadline = time.monotonic() + limit_s
+    settles = time.monotonic() + SETTLE_S  # after a refusal the flow needs some seconds to suspend again
+    while flow_run_state(session.settings, run.flow_run_id)[0] != "PAUSED" and time.monotonic() < settles:
+        time.sleep(0.5)
+    resume_flow_run(session.settings, run.flow_run_id, submission)
     while wait:
         now = find_run(session.store, run.run_id)
         if now.decision is not None and now.state == "done":

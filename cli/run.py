@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import pyotp
@@ -18,6 +20,7 @@ from ratchet.features import load_feature
 from ratchet.params import ARMS, load_params
 from ratchet.runs import Run, runs_of
 
+PROGRESS = re.compile(r"\d+/\d+ \(\d+%\)")
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "MISSING")
 
 
@@ -100,6 +103,7 @@ def follow(
     told = 0
     doing = ""
     asked = -1
+    read = 0
     while True:
         document = session.store.document("run", started.run_id)
         if document is not None:
@@ -109,6 +113,9 @@ def follow(
             told = max(told, len(run.stages))
             if run.now and run.now != doing:
                 say(f"  [dim]{run.now} ...[/dim]")
+            lines, read = new_progress(session.settings.runs_dir / f"{run.run_id}.log", read)
+            for line in lines:
+                say(f"  [dim]  {neutral(line, 120)}[/dim]")
             doing = run.now
             if run.state in ("done", "failed"):
                 return run
@@ -117,6 +124,17 @@ def follow(
                 on_wait(run)
         _refuse_dead(session, started)
         time.sleep(poll_s)
+
+
+def new_progress(log: Path, read: int) -> tuple[list[str], int]:
+    """The progress lines that the stages have written since byte `read`, and how far the log is read now."""
+    if not log.is_file():
+        return [], read
+    with log.open("rb") as file:
+        file.seek(read)
+        whole, _, rest = file.read().rpartition(b"\n")
+        lines = whole.decode("utf-8", "replace").splitlines()
+        return [line for line in lines if PROGRESS.search(line)], file.tell() - len(rest)
 
 
 def follow_rollout(session: Session, rollout_id: str, say: Callable[[str], None]) -> None:

@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 
+from cli.run import new_progress
 from ratchet.runs import Run, change_run, open_run
 from ratchet.store import Store
 
@@ -72,3 +75,13 @@ def test_decision_without_prefect_says_how_to_start_it(ratchet, store: Store) ->
 def test_enrolment_without_a_verifier_says_how_to_start_it(ratchet) -> None:
     ended = ratchet("people", "add", "ana")
     assert ended.status == 1 and "http://127.0.0.1:9" in ended.err and "start it" in ended.err
+
+
+def test_progress_lines_are_shown_once_and_whole(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    log.write_text("tune: > python\ntune: training: 3/45 (7%) 0:16 gone, 3:39 left\ntune: training: 5/4")
+    lines, read = new_progress(log, 0)
+    assert lines == ["tune: training: 3/45 (7%) 0:16 gone, 3:39 left"]
+    log.write_text(log.read_text() + "5 (11%)\n")
+    assert new_progress(log, read)[0] == ["tune: training: 5/45 (11%)"]
+    assert new_progress(tmp_path / "none.log", 0) == ([], 0)
