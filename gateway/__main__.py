@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
-import ipaddress
 import logging
 import socket
 import sys
@@ -14,7 +12,8 @@ import structlog
 import uvicorn
 
 from gateway.app import create_app
-from ratchet.errors import BadInput, PortInUse, RatchetError, SettingsInvalid
+from ratchet.errors import RatchetError, SettingsInvalid
+from ratchet.listen import address_of, is_loopback, listen
 from ratchet.settings import Settings
 
 EXAMPLES = """examples:
@@ -66,12 +65,12 @@ def serve(settings: Settings, host: str, port: int) -> None:
         PortInUse: something else listens there.
         SettingsInvalid: a host beyond loopback without leave.
     """
-    if not _is_loopback(host) and not settings.remote_is_allowed:
+    if not is_loopback(host) and not settings.remote_is_allowed:
         message = (
             f"--host {host} is beyond loopback, and the gateway asks no keys: set RATCHET_ALLOW_REMOTE=1 to allow it"
         )
         raise SettingsInvalid(message)
-    with _listen(host, port) as listener:
+    with listen(host, port) as listener:
         _log_to_stderr()
         config = uvicorn.Config(
             create_app(settings),
@@ -80,31 +79,9 @@ def serve(settings: Settings, host: str, port: int) -> None:
             server_header=False,
             timeout_graceful_shutdown=10,
         )
-        address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+        address = address_of(listener, host)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has shut down
             _Server(config, address).run(sockets=[listener])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(1024)  # now, not when uvicorn does: two sockets may bind one port as long as neither listens
-    except (OSError, OverflowError) as error:
-        listener.close()
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            raise PortInUse(f"port {port} on {host} is in use; stop what listens there or name another") from error
-        raise BadInput(f"cannot listen on {host}:{port}: {error}") from error
-    return listener
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _log_to_stderr() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
-import ipaddress
 import logging
 import os
 import signal
@@ -16,7 +14,8 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from ratchet.base_models import resolve_base_model
-from ratchet.errors import BadInput, PortInUse, RatchetError, SettingsInvalid
+from ratchet.errors import RatchetError, SettingsInvalid
+from ratchet.listen import address_of, is_loopback, listen
 from ratchet.process import die_with_parent
 from ratchet.settings import Settings
 
@@ -88,12 +87,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _serve(arguments: argparse.Namespace, settings: Settings) -> None:
     host = arguments.host
-    is_local = _is_loopback(host)
+    is_local = is_loopback(host)
     if not is_local and not (settings.remote_is_allowed and settings.modelserver_key):
         raise SettingsInvalid(
             f"--host {host} is beyond loopback; set RATCHET_ALLOW_REMOTE=1 and RATCHET_MODELSERVER_KEY to allow it"
         )
-    with _listen(host, arguments.port) as listener:
+    with listen(host, arguments.port) as listener:
         engine = _load(arguments, settings)
         from modelserver.app import LOCAL_HOSTS, create_app
 
@@ -101,7 +100,7 @@ def _serve(arguments: argparse.Namespace, settings: Settings) -> None:
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5
         )
-        address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+        address = address_of(listener, host)
         try:
             with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has shut down
                 _Server(config, address).run(sockets=[listener])
@@ -126,28 +125,6 @@ def _load(arguments: argparse.Namespace, settings: Settings) -> Engine:
         prefix_cache_mb=arguments.prefix_cache_mb,
         context=arguments.context,
     )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(128)  # now, not when uvicorn does: two sockets may bind one port as long as neither listens
-    except (OSError, OverflowError) as error:
-        listener.close()
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            raise PortInUse(f"port {port} on {host} is in use; stop what listens there or name another") from error
-        raise BadInput(f"cannot listen on {host}:{port}: {error}") from error
-    return listener
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _end(_: int, __: object) -> None:

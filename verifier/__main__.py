@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import fcntl
-import ipaddress
 import logging
 import os
 import socket
@@ -16,7 +14,8 @@ from pathlib import Path
 
 import uvicorn
 
-from ratchet.errors import BadInput, PortInUse, RatchetError, SettingsInvalid
+from ratchet.errors import RatchetError, SettingsInvalid
+from ratchet.listen import address_of, is_loopback, listen
 from ratchet.settings import Settings
 from verifier.app import create_app
 
@@ -69,11 +68,11 @@ def serve(settings: Settings, host: str, port: int) -> None:
         PortInUse: something else listens there.
         SettingsInvalid: a host beyond loopback without leave, or a state that another verifier uses or that is damaged.
     """
-    if not _is_loopback(host) and not settings.remote_is_allowed:
+    if not is_loopback(host) and not settings.remote_is_allowed:
         raise SettingsInvalid(f"--host {host} is beyond loopback; set RATCHET_ALLOW_REMOTE=1 to allow it")
-    with _sole_user(settings.verifier_dir), _listen(host, port) as listener:
+    with _sole_user(settings.verifier_dir), listen(host, port) as listener:
         config = uvicorn.Config(create_app(settings), log_level="warning", access_log=False, server_header=False)
-        address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+        address = address_of(listener, host)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has shut down
             _Server(config, address).run(sockets=[listener])
 
@@ -89,28 +88,6 @@ def _sole_user(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise SettingsInvalid(f"another verifier runs on {folder}; stop it first") from None
         yield
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(128)  # now, not when uvicorn does: two sockets may bind one port as long as neither listens
-    except (OSError, OverflowError) as error:
-        listener.close()
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            raise PortInUse(f"port {port} on {host} is in use; stop what listens there or name another") from error
-        raise BadInput(f"cannot listen on {host}:{port}: {error}") from error
-    return listener
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 if __name__ == "__main__":
