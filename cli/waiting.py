@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 
 import pyotp
 from rich.live import Live
@@ -24,12 +25,19 @@ def wait_for_person(session: Session, run: Run, *, approver: str, secret: str, u
     console.print(f"   report    {session.settings.home / 'reports' / run.run_id / 'report.html'}", markup=False)
     console.print(f"   in the UI {ui}/runs/flow-run/{run.flow_run_id}  (Resume; the form asks for what stands here)")
     console.print("   or type, in another terminal in this folder:")
-    with Live(code_line(run, digest, approver, secret), console=console, refresh_per_second=2) as live:
+    # A terminal shows one line that is kept fresh; elsewhere (a pipe, a log) each new code is a new line.
+    with Live(console=console, refresh_per_second=2) if console.is_terminal else nullcontext() as live:
+        told = ""
         while True:
             now = find_run(session.store, run.run_id)
             if now.attempts > run.attempts or now.state != "awaiting":
                 return
-            live.update(code_line(run, digest, approver, secret))
+            line = code_line(run, digest, approver, secret)
+            if live is not None:
+                live.update(line)
+            elif line.plain != told:
+                console.print(line, soft_wrap=True)
+                told = line.plain
             time.sleep(0.5)
 
 
