@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ratchet.approvals import Approval, ApprovalRequest, may_approve, request_approval, verify_approval
 from ratchet.channels import Channels
-from ratchet.errors import ApprovalRefused
+from ratchet.errors import ApprovalRefused, ServiceUnreachable
 from ratchet.features import load_feature
 from ratchet.ledger import Ledger
 from ratchet.release import ReleaseStore
@@ -44,7 +44,7 @@ def decide(settings: Settings, store: Store, ledger: Ledger, run: Run, request: 
         barred = may_approve(load_feature(settings.repo, run.feature), approval)
         if barred is not None:
             raise ApprovalRefused(barred)
-    except ApprovalRefused as refused:
+    except (ApprovalRefused, ServiceUnreachable) as refused:  # a verifier that is down must not cost the run
         return _refuse(store, ledger, run, str(refused))
     ReleaseStore(settings.releases_dir).attest(run.release_id, {"approval": envelope.model_dump(mode="json")})
     ledger.append_once(approval.decision, run.release_id, **_facts(run, approval))
