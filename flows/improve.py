@@ -19,6 +19,7 @@ from flows.session import Session, open_session
 from ratchet.errors import NothingNew, RatchetError, StageFailed
 from ratchet.files import read_json
 from ratchet.params import load_params
+from ratchet.process import die_with_parent
 from ratchet.runs import Run, StageTiming, change_run, find_run
 from tasks import version
 from tasks.approve import carry_out, take_answer
@@ -50,6 +51,7 @@ def improve(feature: str, arms: list[str] | None = None) -> State:
         feature: the feature's name, a folder of features/.
         arms: the arms to try; the default is params.yaml's.
     """
+    die_with_parent()  # of the process that serves the flows: killed with it, the next start may go on at once
     run_id = f"{feature}-{str(flow_run.id)[:8]}"
     with open_session() as session:
         try:
