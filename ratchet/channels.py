@@ -125,12 +125,6 @@ class Channels:
         now = self.read(feature).version
         return [moves[version] for version in sorted(moves) if version <= now]
 
-    def previous_stable(self, feature: str) -> str | None:
-        """The release that was on stable before the present one; None where there was none."""
-        stable = self.read(feature).stable
-        earlier = [move.stable for move in self.history(feature) if move.stable != stable]
-        return earlier[-1] if earlier else None
-
     def _write(self, feature: str, state: ChannelState, *, at: datetime, by: str, reason: str) -> ChannelState:
         # History first, then the pointer. A crash in between leaves an entry with a version that never came to be;
         # `history` leaves it out, and the next move of that version replaces it.

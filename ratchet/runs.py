@@ -62,7 +62,6 @@ class Run(BaseModel):
     state: State = "running"
     flow_run_id: str | None = None
     arms: tuple[str, ...] | None = None
-    auto_approve: bool = False
     owner: Owner | None = None
     started_at: str
     fingerprint: str | None = None

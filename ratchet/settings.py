@@ -23,7 +23,6 @@ KEYS = {
     "RATCHET_VERIFIER_URL": "the approval verifier (default: http://127.0.0.1:8602)",
     "RATCHET_MODELSERVER_KEY": "bearer token that loading an adapter asks for (default: none, loopback only)",
     "RATCHET_ALLOW_REMOTE": "1 lets a server listen beyond loopback",
-    "RATCHET_RUN_SETTINGS": "set by a flow for its stages",
     "PREFECT_API_URL": "the Prefect server (default: http://127.0.0.1:4200/api)",
 }
 

@@ -101,13 +101,6 @@ def test_a_torn_history_line_swallows_no_other(channels: Channels) -> None:
     assert [m.stable for m in channels.history("routing")] == ["rel_a", "rel_c"]
 
 
-def test_previous_stable_is_the_one_before_the_present(channels: Channels) -> None:
-    assert channels.previous_stable("routing") is None
-    move(channels, 1)
-    move(channels, 2, stable="rel_b")
-    assert channels.previous_stable("routing") == "rel_a"
-
-
 def test_assign_is_sticky_and_near_its_share() -> None:
     users = [f"u{i}" for i in range(10_000)]
     first = [assign(state(0.2), user) for user in users]
