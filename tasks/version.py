@@ -136,7 +136,7 @@ def run_stage(tree: Path, name: str, *, on_line: Callable[[str], None], environ:
     process = subprocess.Popen(
         command,
         cwd=tree,
-        env=environ,
+        env={**environ, "SHELL": _shell()},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -235,6 +235,15 @@ def _configure_dvc(settings: Settings, folder: Path) -> None:
             absolute = (settings.repo / ".dvc" / url).resolve()
             lines += [f"['remote \"{name}\"']", f"    url = {absolute}"]
     (folder / "tree" / ".dvc" / "config.local").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _shell() -> str:
+    """The shell that DVC runs a stage's command in: one that becomes the command.
+
+    Without SHELL (cron, systemd, a container) DVC takes /bin/sh, and dash stays between the two: it outlives a killed
+    DVC, and then its child, which only dies with its own parent, does too.
+    """
+    return shutil.which("bash") or "/bin/sh"
 
 
 def _dvc(cwd: Path, *arguments: str) -> str:

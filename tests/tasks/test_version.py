@@ -211,7 +211,8 @@ def test_unknown_stage_is_named(tree: Path) -> None:
 def test_killed_run_leaves_no_stage_behind(tree: Path, tmp_path: Path) -> None:
     marker = tmp_path / "pid"
     (tree / "count.py").write_text(SLEEPER.format(marker=str(marker)))
-    runner = subprocess.Popen([sys.executable, "-c", RUNNER, str(tree)], env=environ(), stdout=subprocess.DEVNULL)
+    bare = {name: value for name, value in environ().items() if name != "SHELL"}  # as under cron or in a container
+    runner = subprocess.Popen([sys.executable, "-c", RUNNER, str(tree)], env=bare, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 30
     while not (marker.exists() and marker.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
