@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -50,6 +51,12 @@ class Clone:
             self.environ["RATCHET_CACHE"] = os.environ["RATCHET_CACHE"]
         self.git("init", "-q", "-b", "main")
         self.commit("a copy of the working tree")
+
+    def at(self, folder: Path) -> Clone:
+        """The same addresses and environment on another clone that is there already."""
+        other = copy.copy(self)
+        other.folder, other.environ = folder, {**self.environ, "RATCHET_REPO": str(folder)}
+        return other
 
     @property
     def settings(self) -> Settings:

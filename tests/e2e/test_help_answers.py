@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
 from benchmarks.scratch import Clone
-from tests.e2e.conftest import require_model
+from tests.e2e.conftest import Desk, require_model
 
 OWN = ("features", "data", "tests", "docs", "README.md", "CHANGELOG.md")
 
@@ -46,3 +48,31 @@ def test_the_feature_is_named_in_its_own_files_only(answers: Clone) -> None:
     own = [f":!{name}" for name in OWN]
     named = answers.run("git", "grep", "-l", "help_answers", "HEAD", "--", *own, check=False)
     assert (named.returncode, named.stdout) == (1, "")
+
+
+@pytest.fixture(scope="module")
+def run(desk: Desk) -> dict[str, str]:
+    """One run through the flow, on the bundled answers and thumbs."""
+    own = desk.clone.folder / "data/demo/help_answers"
+    desk.clone.ratchet("import", *(str(path) for path in sorted(own.glob("raw/*/*/*.jsonl"))))
+    held = [str(own / "holdout" / name) for name in ("holdout.jsonl", "showcase.jsonl")]
+    desk.clone.ratchet("holdout", "add", "help_answers", held[0], "--showcase", held[1])
+    desk.clone.ratchet("people", "add", "demo-machine", "--machine")
+    facts: dict[str, str] = desk.clone.ratchet_json("run", "help_answers", "--arms", "fewshot", "--auto-approve")
+    return facts
+
+
+def test_a_run_through_the_flow_comes_to_a_verdict(run: dict[str, str]) -> None:
+    assert run["outcome"] in ("accept", "reject", "inconclusive"), run
+    assert run["commit"]
+
+
+def test_the_runs_commit_reproduces_in_a_fresh_clone(desk: Desk, run: dict[str, str], tmp_path: Path) -> None:
+    clone = tmp_path / "fresh"
+    desk.clone.git("clone", "-q", str(desk.clone.folder), str(clone))
+    desk.clone.git("-C", str(clone), "checkout", "-q", run["commit"])
+    shutil.copytree(desk.clone.folder / ".ratchet" / "remote", clone / ".ratchet" / "remote")
+    fresh = desk.clone.at(clone)
+    fresh.dvc("pull")
+    told = fresh.dvc("repro").stdout
+    assert "Running stage" not in told and "up to date" in told
