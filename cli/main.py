@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from cli import approve, audit, demo, doctor, feature, holdout, people, records, release, rollout, run, status, up
+from cli import approve, audit, demo, doctor, feature, gate, holdout, people, records, release, rollout, run, status, up
 from ratchet.errors import RatchetError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ approve.register(app)
 rollout.register(app)
 release.register(app)
 records.register(app)
+gate.register(app)
 audit.register(app)
 doctor.register(app)
 up.register(app)

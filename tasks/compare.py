@@ -1,0 +1,242 @@
+"""The gate on anyone's scores: paired rows of one or more metrics in, a decision with its reasons out.
+
+A row is {"id", "metric", "champion", "candidate", "session"?, "slice"?}; a null score is unscored, never 0. The
+candidate must be better on the objective and no worse, by a margin, on every other metric; a slice in which it is shown
+worse keeps it out. Items of one session are one piece of evidence. Without a ledger nobody counts how often these rows
+were looked at, so nothing is promised under reuse.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ratchet.clustered import clustered_interval, clustered_not_better_p, detectable, holm, standard_error
+from ratchet.errors import BadInput, BadRecord
+from ratchet.records import Rejected, read_jsonl
+from ratchet.stats import Difference, not_better_p, paired_difference_interval
+from tasks.gate import MAX_ONE_ONLY_SHARE, Decision, Verdict
+from tasks.report import p_text
+
+DEFAULT_MARGIN = 0.02  # of metrics from 0 to 1
+MIN_SLICE = 5  # pairs of a slice, below which nothing is said about it
+NO_LEDGER = "No ledger counted this look: the error holds for the first decision on these rows, not under reuse."
+
+
+@dataclass(frozen=True)
+class ComparePolicy:
+    """What must be better and what may not get worse.
+
+    Attributes:
+        objective: the metric that must improve; None where there is only one.
+        margins: by metric, the loss that is tolerated, in the metric's own unit.
+        lower: metrics of which less is better (cost, latency).
+        alpha: one-sided error of each test; slices share one.
+        min_items: pairs below which nothing is decided.
+    """
+
+    objective: str | None = None
+    margins: Mapping[str, float] = field(default_factory=dict)
+    lower: frozenset[str] = frozenset()
+    alpha: float = 0.05
+    min_items: int = 20
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A metric's scores of the items that both were scored on, aligned; `items` counts all, one-sided ones too."""
+
+    champion: tuple[float, ...]
+    candidate: tuple[float, ...]
+    clusters: tuple[str, ...]
+    slices: tuple[str | None, ...]
+    items: int
+    one_only: int
+
+    @property
+    def differences(self) -> list[float]:
+        """Candidate minus champion."""
+        return [new - old for old, new in zip(self.champion, self.candidate, strict=True)]
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether some items hang together."""
+        return len(set(self.clusters)) < len(self.clusters)
+
+    def not_better_p(self, *, alpha: float, margin: float = 0.0) -> float:
+        """One-sided p-value of `the candidate is worse by the margin or more`, or `is not better` without one."""
+        if self.is_clustered:
+            return clustered_not_better_p(self.differences, self.clusters, margin=margin)
+        return not_better_p(self.champion, self.candidate, alpha=alpha, margin=margin)
+
+    def interval(self) -> Difference | None:
+        """The mean difference with its 95 % interval; None where it cannot be had."""
+        if self.is_clustered:
+            return clustered_interval(self.differences, self.clusters)
+        return paired_difference_interval(self.champion, self.candidate) if self.champion else None
+
+    def reversed(self) -> Paired:
+        """The same pairs asked the other way round."""
+        return Paired(self.candidate, self.champion, self.clusters, self.slices, self.items, self.one_only)
+
+    def of_slice(self, name: str) -> Paired:
+        """The pairs of one slice."""
+        kept = [i for i, found in enumerate(self.slices) if found == name]
+        return Paired(
+            champion=tuple(self.champion[i] for i in kept),
+            candidate=tuple(self.candidate[i] for i in kept),
+            clusters=tuple(self.clusters[i] for i in kept),
+            slices=tuple(self.slices[i] for i in kept),
+            items=len(kept),
+            one_only=0,
+        )
+
+
+def read_pairs(path: Path) -> dict[str, Paired]:
+    """Read rows of paired scores. Returns the pairs by metric.
+
+    Raises:
+        BadInput: no such file, or no row in it.
+        BadRecord: a malformed row, or the same item twice for one metric; nothing is judged on a part of the items.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file")
+    rows: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for where, row in read_jsonl(path):
+        if isinstance(row, Rejected):
+            raise BadRecord(f"{where}: {row.reason}")
+        checked = _check_row(row, where)
+        if checked["id"] in rows[checked["metric"]]:
+            raise BadRecord(f"{where}: the item stands twice for metric {checked['metric']!r}; remove one")
+        rows[checked["metric"]][checked["id"]] = checked
+    if not rows:
+        raise BadInput(f"{path} holds no rows")
+    return {metric: _pair(found.values()) for metric, found in rows.items()}
+
+
+def compare(pairs: Mapping[str, Paired], policy: ComparePolicy) -> Decision:
+    """Decide on paired scores.
+
+    Accept: better on the objective, and on every other metric a loss of its margin or more is ruled out, each by a
+    one-sided test at alpha (an accept needs all of them, so the error stays alpha). Reject: worse on the objective,
+    worse than the margin elsewhere, or shown worse in a slice (Holm over all slices of all metrics).
+
+    Raises:
+        BadInput: an objective that is not there, or a margin that is missing.
+    """
+    objective = _objective(pairs, policy)
+    turned = {m: paired.reversed() if m in policy.lower else paired for m, paired in pairs.items()}
+    facts: dict[str, Any] = {"objective": objective, "alpha": policy.alpha, "metrics": {}}
+    reasons: list[str] = []
+    standings: list[str] = []
+    for metric in sorted(pairs, key=lambda m: (m != objective, m)):
+        margin = None if metric == objective else _margin(metric, pairs[metric], policy)
+        standing, told, numbers = _judge(metric, turned[metric], margin, policy)
+        facts["metrics"][metric] = numbers
+        reasons.append(told)
+        standings.append(standing)
+    harmed = harmed_slices(turned, policy.alpha)
+    facts["harmed_slices"] = harmed
+    reasons += [
+        f"Worse in slice {name} (p = {p_text(p)} after correction over all slices)." for name, p in harmed.items()
+    ]
+    return Decision(_verdict(standings, bool(harmed)), (*reasons, NO_LEDGER), facts)
+
+
+def harmed_slices(pairs: Mapping[str, Paired], alpha: float) -> dict[str, float]:
+    """The slices, as `metric / slice`, in which the candidate is shown worse, with Holm's adjusted p-value."""
+    asked = {}
+    for metric, paired in pairs.items():
+        for name in sorted({s for s in paired.slices if s is not None}):
+            part = paired.of_slice(name)
+            if len(part.champion) >= MIN_SLICE:
+                asked[f"{metric} / {name}"] = part.reversed().not_better_p(alpha=alpha)
+    return {name: p for name, p in holm(asked).items() if p <= alpha}
+
+
+def _verdict(standings: Sequence[str], is_harmed: bool) -> Verdict:
+    if is_harmed or "worse" in standings:
+        return "reject"
+    return "accept" if set(standings) == {"fine"} else "inconclusive"
+
+
+def _judge(metric: str, paired: Paired, margin: float | None, policy: ComparePolicy) -> tuple[str, str, dict[str, Any]]:
+    """Where a metric stands (fine, worse, open), a sentence, and its numbers; without a margin it is the objective."""
+    n, gap = len(paired.champion), paired.interval()
+    numbers: dict[str, Any] = {"items": paired.items, "n": n, "sessions": len(set(paired.clusters)), "margin": margin}
+    if n < policy.min_items or gap is None:
+        return "open", f"{metric}: {n} items were scored for both, and {policy.min_items} are needed.", numbers
+    if paired.one_only > MAX_ONE_ONLY_SHARE * paired.items:
+        return "open", f"{metric}: {paired.one_only} of {paired.items} items were scored for only one of both.", numbers
+    p_fine = paired.not_better_p(alpha=policy.alpha, margin=margin or 0.0)
+    p_worse = paired.reversed().not_better_p(alpha=policy.alpha, margin=-(margin or 0.0))
+    error = standard_error(paired.differences, paired.clusters) or 0.0
+    numbers |= {**gap._asdict(), "p_value": p_fine, "p_worse": p_worse}
+    numbers["detectable"] = detectable(error, alpha=policy.alpha)
+    told = f"{metric}: {gap.estimate:+.4g} (95 % interval {gap.low:+.4g} to {gap.high:+.4g}) on {n} items"
+    if p_worse <= policy.alpha:
+        return "worse", f"{told}; that is worse{f' by more than {margin:.4g}' if margin is not None else ''}.", numbers
+    if p_fine <= policy.alpha:
+        fine = "better" if margin is None else f"a loss of {margin:.4g} or more is ruled out"
+        return "fine", f"{told}; {fine} (p = {p_text(p_fine)}).", numbers
+    wanted = "better" if margin is None else f"not worse by {margin:.4g}"
+    few = f"; a true gain of {numbers['detectable']:.2g} would be found four times in five" if error else ""
+    return "open", f"{told}; not shown to be {wanted} (p = {p_text(p_fine)}{few}).", numbers
+
+
+def _objective(pairs: Mapping[str, Paired], policy: ComparePolicy) -> str:
+    known = ", ".join(sorted(pairs))
+    named = {*policy.margins, *policy.lower, *([policy.objective] if policy.objective else [])}
+    if missing := sorted(named - set(pairs)):
+        raise BadInput(f"no row has metric {missing[0]!r}; there are: {known}")
+    if policy.objective is None and len(pairs) > 1:
+        raise BadInput(f"there are several metrics ({known}): name the one that must improve with --objective")
+    return policy.objective or next(iter(pairs))
+
+
+def _margin(metric: str, paired: Paired, policy: ComparePolicy) -> float:
+    if metric in policy.margins:
+        return policy.margins[metric]
+    if all(0 <= score <= 1 for score in (*paired.champion, *paired.candidate)):
+        return DEFAULT_MARGIN
+    raise BadInput(f"{metric}: its scores are not from 0 to 1; say which loss is tolerated: --margin {metric}=NUMBER")
+
+
+def _check_row(row: dict[str, Any], where: str) -> dict[str, Any]:
+    if not isinstance(row.get("id"), str) or not isinstance(row.get("metric"), str) or not row["metric"]:
+        raise BadRecord(f'{where}: needs "id" and "metric" as texts')
+    scores = {role: _score(row, role, where) for role in ("champion", "candidate")}
+    bonds = {name: row.get(name) for name in ("session", "slice")}
+    if any(value is not None and not isinstance(value, str) for value in bonds.values()):
+        raise BadRecord(f'{where}: "session" and "slice" are texts')
+    return {"id": row["id"], "metric": row["metric"], **scores, **bonds}
+
+
+def _score(row: dict[str, Any], role: str, where: str) -> float | None:
+    if role not in row:
+        raise BadRecord(f'{where}: needs "{role}", a number, or null where it was not scored')
+    value = row[role]
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadRecord(f"{where}: {role} is a finite number, or null where it was not scored")
+    return float(value)
+
+
+def _pair(rows: Iterable[dict[str, Any]]) -> Paired:
+    found = list(rows)
+    both = [row for row in found if row["champion"] is not None and row["candidate"] is not None]
+    return Paired(
+        champion=tuple(row["champion"] for row in both),
+        candidate=tuple(row["candidate"] for row in both),
+        clusters=tuple(f"s:{row['session']}" if row["session"] is not None else f"i:{row['id']}" for row in both),
+        slices=tuple(row["slice"] for row in both),
+        items=len(found),
+        one_only=sum((row["champion"] is None) != (row["candidate"] is None) for row in found),
+    )
