@@ -62,11 +62,12 @@ def measure(folder: Path, *, quick: bool) -> dict[str, Any]:
         say("one cycle")
         run = clone.ratchet_json("run", feature, "--auto-approve")
     metrics = clone.settings.home / "reports" / run["run_id"] / "metrics"
-    evaluated = json.loads((metrics / "evaluate.json").read_text(encoding="utf-8"))
     clone.git("checkout", "-q", "-f", f"run/{run['run_id']}")
     clone.dvc("pull", "-q", check=False)
     baseline = tfidf_baseline(clone.folder / "data" / feature, Path(holdout))
-    champion, candidate = evaluated["champion"], evaluated["candidate"]
+    summary = clone.folder / "data" / feature / "evaluation" / "summary.json"
+    found = json.loads(summary.read_text(encoding="utf-8"))
+    champion, candidate = found["champion"], found["candidate"]
     return {
         "routes": 10,
         "curated": json.loads((metrics / "curate.json").read_text(encoding="utf-8")),

@@ -79,16 +79,19 @@ def draw_pair(rng: np.random.Generator, n: int, discordant: float, gain: float) 
 
 def is_accepted(old: Right, new: Right, *, look: int, anchor: Right | None = None) -> bool:
     """What the gate says of a pair; the champion is the anchor unless one is given."""
-    by_item = lambda right: {str(i): float(x) for i, x in enumerate(right)}  # noqa: E731
     scores = PairedScores(
         champion_id="old",
         anchor_id="old" if anchor is None else "first",
         candidate_id="new",
-        champion=by_item(old),
-        anchor=by_item(old if anchor is None else anchor),
-        candidate=by_item(new),
+        champion=_by_item(old),
+        anchor=_by_item(old if anchor is None else anchor),
+        candidate=_by_item(new),
     )
     return decide(scores, POLICY, Looks(look, advisory=False)).verdict == "accept"
+
+
+def _by_item(right: Right) -> dict[str, float]:
+    return {str(i): float(x) for i, x in enumerate(right)}
 
 
 Rule = Callable[[Right, Right, int], bool]

@@ -54,7 +54,7 @@ def result_table(evaluated: dict[str, Any], gate: dict[str, Any], timings: Path,
         table.add_row(f"arm {name}", "validation", str(arm["n"]), _score(arm), gain, latency, _tokens(arm))
     if is_accepted:
         for role in ("champion", "candidate"):
-            found = evaluated[role]
+            found = gate[role]
             gain = _difference(gate) if role == "candidate" else ""
             latency = _latency(timings / "evaluate.json", role)
             table.add_row(

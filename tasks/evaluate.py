@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from ratchet.params import Params, load_params
 from ratchet.process import die_with_parent
 from ratchet.progress import ProgressLine
 from ratchet.records import read_holdout
-from ratchet.scorers import BINARY_SCORERS, summarise
 from ratchet.settings import Settings
 from tasks.contenders import (
     Served,
@@ -63,36 +62,21 @@ def choose_arm(reports: Mapping[str, Mapping[str, Any]]) -> str:
     return min(reports, key=order)
 
 
-def count_pairs(champion: Sequence[float | None], candidate: Sequence[float | None]) -> dict[str, int]:
-    """How often both, one or none of two 0/1-scored releases were right; items unscored for either do not count."""
-    pairs = [(a == 1.0, b == 1.0) for a, b in zip(champion, candidate, strict=True) if a is not None and b is not None]
-    return {
-        "both_right": pairs.count((True, True)),
-        "only_champion": pairs.count((True, False)),
-        "only_candidate": pairs.count((False, True)),
-        "both_wrong": pairs.count((False, False)),
-    }
-
-
 def metrics_of(
     trial: Trial, results: Mapping[str, RoleResult], reports: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The stage's metrics: numbers and ids only."""
-    scorer = trial.feature.scorer
+    """The stage's metrics: numbers and ids only, and no score of the holdout (`tasks.trial.write_evaluation`)."""
     metrics: dict[str, Any] = {
         "feature": trial.feature.name,
-        "scorer": scorer,
+        "scorer": trial.feature.scorer,
         "chosen_arm": choose_arm(reports),
         "arms": {arm: _arm_metrics(report) for arm, report in reports.items()},
         "candidate_equals_champion": results["candidate"].release_id == results["champion"].release_id,
-        "pairs": count_pairs(results["champion"].scores, results["candidate"].scores)
-        if scorer in BINARY_SCORERS
-        else None,
     }
     for role, result in results.items():
         metrics[role] = {
             "release_id": result.release_id,
-            **summarise(result.scores, scorer=scorer, seed=trial.seed).as_dict(),
+            "unscored": sum(score is None for score in result.scores),
             "tokens_per_answer": tokens_per_answer(result.answers),
         }
     return metrics
@@ -136,8 +120,8 @@ def main() -> int:
     except RatchetError as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return error.exit_code
-    scores = ", ".join(f"{role} {metrics[role]['score']}" for role in ROLES)
-    print(f"evaluate: arm {metrics['chosen_arm']}; {scores}", file=sys.stderr)
+    unscored = ", ".join(f"{role} {metrics[role]['unscored']}" for role in ROLES)
+    print(f"evaluate: arm {metrics['chosen_arm']}; unscored items: {unscored}", file=sys.stderr)
     return 0
 
 

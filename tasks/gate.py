@@ -17,13 +17,12 @@ from ratchet.features import GatePolicy, load_feature
 from ratchet.files import read_json, write_json
 from ratchet.params import Params, load_params
 from ratchet.process import die_with_parent
-from ratchet.records import Rejected, read_jsonl
 from ratchet.stats import Difference, is_binary, not_better_p, paired_difference_interval
 from tasks.report import p_text, write_report
+from tasks.trial import ROLES, Scores, read_scores
 
 Verdict = Literal["accept", "reject", "inconclusive"]
-Scores = Mapping[str, float | None]
-ROLES = ("champion", "anchor", "candidate")
+SEALED = ("paired_means", "difference", "p_value", "anchor_p_value", "anchor_difference")
 MAX_ONE_ONLY_SHARE = 0.1  # beyond it, the items that both answered are no longer the holdout that was drawn
 
 
@@ -108,6 +107,7 @@ def decide(scores: PairedScores, policy: GatePolicy, looks: Looks) -> Decision:
         "alpha_spent": spent,
         **asdict(looks),
     }
+    facts["undecidable"] = _why_undecidable(scores, facts) is not None
     verdict, reasons = _judge(scores, policy, facts, pairs, standing)
     return Decision(verdict, (*reasons, *_caveats(looks)), facts)
 
@@ -219,42 +219,20 @@ def _rounded(difference: Difference | None) -> dict[str, float] | None:
     return None if difference is None else {key: round(value, 6) for key, value in difference._asdict().items()}
 
 
-def read_scores(path: Path) -> tuple[dict[str, Scores], list[dict[str, Any]]]:
-    """Read evaluation/scores.jsonl. Returns the scores by role and item, and the rows themselves.
-
-    Raises:
-        BadInput: a line is malformed, lacks a role, repeats an item, or has a score outside 0 to 1.
-    """
-    rows: list[dict[str, Any]] = []
-    by_role: dict[str, dict[str, float | None]] = {role: {} for role in ROLES}
-    for where, row in read_jsonl(path) if path.is_file() else ():
-        if isinstance(row, Rejected):
-            raise BadInput(f"{where}: {row.reason}")
-        if not {"item_id", *ROLES} <= row.keys() or row["item_id"] in by_role["champion"]:
-            raise BadInput(f"{where}: lacks item_id or a release's score, or repeats an item; run evaluate again")
-        for role in ROLES:
-            row[role] = by_role[role][row["item_id"]] = _parse_score(row[role], where)
-        rows.append(row)
-    return dict(by_role), rows
-
-
-def _parse_score(value: Any, where: str) -> float | None:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise BadInput(f"{where}: a score is a number from 0 to 1, or null where there is none")
-    return float(value)
-
-
 def gate(params: Params) -> dict[str, Any]:
     """Run the stage in the current folder; write metrics/gate.json and report.html, return the former."""
-    data = params.outputs
+    data, advice = params.outputs, "run the stage evaluate first (`dvc repro evaluate`)"
     policy = load_feature(Path(), params.feature).gate
-    evaluated = _read(data / "metrics" / "evaluate.json", "run the stage evaluate first (`dvc repro evaluate`)")
+    evaluated = _read(data / "metrics" / "evaluate.json", advice)
+    summary = _read(data / "evaluation" / "summary.json", advice)
     by_role, rows = read_scores(data / "evaluation" / "scores.jsonl")
     ids = {f"{role}_id": str(evaluated[role]["release_id"]) for role in ROLES}
     scores = PairedScores(**ids, champion=by_role["champion"], anchor=by_role["anchor"], candidate=by_role["candidate"])
-    decision = decide(scores, policy, _read_looks(params.inputs / "looks.json"))
+    looks = _read_looks(params.inputs / "looks.json")
+    decision = decide(scores, policy, looks)
+    is_sealed = decision.verdict != "accept" and not looks.advisory
+    if is_sealed:
+        decision, rows, summary = seal(decision), [], {role: {} for role in ROLES}
     found = {
         "feature": params.feature,
         "scorer": evaluated["scorer"],
@@ -262,12 +240,27 @@ def gate(params: Params) -> dict[str, Any]:
         "holdout_digest": evaluated.get("holdout_digest"),
         "verdict": decision.verdict,
         "reasons": list(decision.reasons),
-        **{role: evaluated[role] for role in ROLES},
+        "sealed": is_sealed,
+        **{role: evaluated[role] | summary[role] for role in ROLES},
         **decision.facts,
     }
     write_json(data / "metrics" / "gate.json", found)
     write_report(data, found, evaluated, rows)
     return found
+
+
+def seal(decision: Decision) -> Decision:
+    """What may leave a counted look that promoted nothing: that it did not, and no number of the holdout.
+
+    Whoever learns more than one bit a look can tune to the holdout, and then the error that was promised does not hold
+    (docs/decisions/0002). What can be known without any score - too few items, answers missing - is still told.
+    """
+    facts = {key: value for key, value in decision.facts.items() if key not in SEALED}
+    if decision.facts.get("undecidable"):
+        return Decision("inconclusive", decision.reasons, facts)
+    told = "The candidate was not shown to be better on the holdout, so it stays out."
+    sealed = "Its scores there stay sealed while the holdout is in use: who sees them can tune to them."
+    return Decision("reject", (told, sealed, *decision.reasons[-1:] * (facts["looks"] > 1)), facts)
 
 
 def _read_looks(path: Path) -> Looks:

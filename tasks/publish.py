@@ -29,7 +29,10 @@ def publish(settings: Settings, store: Store, ledger: Ledger, run: Run, tree: Pa
     reports = settings.home / "reports" / run.run_id
     reports.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(data / "report.html", reports / "report.html")
-    shutil.copytree(data / "evaluation", reports / "evaluation", dirs_exist_ok=True)
+    (reports / "evaluation").mkdir(exist_ok=True)
+    shutil.copyfile(
+        data / "evaluation" / "showcase.jsonl", reports / "evaluation" / "showcase.jsonl"
+    )  # not the holdout
     shutil.copytree(data / "metrics", reports / "metrics", dirs_exist_ok=True)
     if (data / "timings").is_dir():
         shutil.copytree(data / "timings", reports / "timings", dirs_exist_ok=True)

@@ -19,6 +19,7 @@ HEADLINES = {
     "reject": "Worse: the candidate stays out",
     "inconclusive": "Not proven: nothing changes",
 }
+SEALED_HEADLINE = "Not shown to be better: the candidate stays out"
 STAGES = ("snapshot", "validate", "curate")
 TEXT_KEYS = ("text", "champion", "candidate", "expected")
 MOST_SHOWN = 20
@@ -84,9 +85,9 @@ def write_report(
     )
     environment.filters |= {"points": _points, "p": p_text}
     page = environment.get_template(TEMPLATE).render(
-        headline=HEADLINES[gate["verdict"]],
+        headline=SEALED_HEADLINE if gate["sealed"] and gate["verdict"] == "reject" else HEADLINES[gate["verdict"]],
         gate=gate,
-        bars=interval_bars(evaluated),
+        bars=interval_bars(evaluated, gate),
         validated=next((s for a in evaluated["arms"].values() if (s := a.get("champion_score")) is not None), None),
         picture=difference_picture(gate),
         slices=slice_table(scores),
@@ -97,10 +98,10 @@ def write_report(
     write_whole(outputs / "report.html", page)
 
 
-def interval_bars(evaluated: Mapping[str, Any]) -> list[Bar]:
-    """One bar per arm (validation) and release (holdout); what has no score has none."""
+def interval_bars(evaluated: Mapping[str, Any], gate: Mapping[str, Any]) -> list[Bar]:
+    """One bar per arm (validation) and release (holdout); what has no score, or a sealed one, has none."""
     found = [(f"arm {name}", "validation", arm) for name, arm in sorted(evaluated["arms"].items())]
-    found += [(role, "holdout", evaluated[role]) for role in ("anchor", "champion", "candidate")]
+    found += [(role, "holdout", gate[role]) for role in ("anchor", "champion", "candidate")]
     return [_bar(name, split, scored) for name, split, scored in found if scored.get("score") is not None]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ratchet.errors import BadInput
 from ratchet.features import Feature
-from ratchet.files import write_whole
+from ratchet.files import write_json, write_whole
 from ratchet.llm import Answer
-from ratchet.records import HoldoutItem
+from ratchet.records import HoldoutItem, Rejected, read_jsonl
+from ratchet.scorers import summarise
 from tasks.contenders import Contender, Served, ask, score_answers
 
+Scores = Mapping[str, float | None]
 ROLES = ("champion", "anchor", "candidate")
 TEXTS = ("item_id", "release_id", "role", "output", "finish_reason")
 ANSWER_COLUMNS = ("item_id", "release_id", "role", "output", "input_tokens", "output_tokens", "finish_reason")
@@ -80,7 +84,13 @@ def score_trial(trial: Trial, answers: Mapping[str, list[Answer]]) -> dict[str, 
 def write_evaluation(
     folder: Path, trial: Trial, results: Mapping[str, RoleResult], answers: Mapping[str, list[Answer]]
 ) -> None:
-    """Write answers.parquet, scores.jsonl and showcase.jsonl."""
+    """Write answers.parquet, scores.jsonl, summary.json and showcase.jsonl.
+
+    What the holdout says stands in this folder alone, which is data: the gate decides what of it may leave.
+    """
+    scorer = trial.feature.scorer
+    summaries = {role: summarise(results[role].scores, scorer=scorer, seed=trial.seed).as_dict() for role in ROLES}
+    write_json(folder / "summary.json", summaries)
     write_whole(folder / "answers.parquet", _answers_parquet(trial, results))
     scores = [
         {
@@ -99,6 +109,33 @@ def write_evaluation(
         for item, a, b in zip(trial.showcase, champion, candidate, strict=True)
     ]
     write_whole(folder / "showcase.jsonl", _jsonl(shown))
+
+
+def read_scores(path: Path) -> tuple[dict[str, Scores], list[dict[str, Any]]]:
+    """Read evaluation/scores.jsonl. Returns the scores by role and item, and the rows themselves.
+
+    Raises:
+        BadInput: a line is malformed, lacks a role, repeats an item, or has a score outside 0 to 1.
+    """
+    rows: list[dict[str, Any]] = []
+    by_role: dict[str, dict[str, float | None]] = {role: {} for role in ROLES}
+    for where, row in read_jsonl(path) if path.is_file() else ():
+        if isinstance(row, Rejected):
+            raise BadInput(f"{where}: {row.reason}")
+        if not {"item_id", *ROLES} <= row.keys() or row["item_id"] in by_role["champion"]:
+            raise BadInput(f"{where}: lacks item_id or a release's score, or repeats an item; run evaluate again")
+        for role in ROLES:
+            row[role] = by_role[role][row["item_id"]] = _parse_score(row[role], where)
+        rows.append(row)
+    return dict(by_role), rows
+
+
+def _parse_score(value: Any, where: str) -> float | None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise BadInput(f"{where}: a score is a number from 0 to 1, or null where there is none")
+    return float(value)
 
 
 def _answers_parquet(trial: Trial, results: Mapping[str, RoleResult]) -> bytes:

@@ -13,7 +13,7 @@ from ratchet.errors import BadInput, BadRecord, ModelServerUnreachable
 from ratchet.files import write_json
 from ratchet.prompts import Demonstration, Prompt
 from ratchet.release import Release, write_candidate
-from tasks.evaluate import choose_arm, count_pairs, evaluate
+from tasks.evaluate import choose_arm, evaluate
 from tests.fake_model_server import FakeModelServer
 from tests.routing_clone import RoutingClone, right_if_shown, right_label, target
 
@@ -57,11 +57,6 @@ def test_choose_arm_needs_a_report() -> None:
         choose_arm({})
 
 
-def test_pairs_leave_out_what_is_unscored() -> None:
-    pairs = count_pairs([1.0, 1.0, 0.0, 0.0, None, 1.0], [1.0, 0.0, 1.0, 0.0, 1.0, None])
-    assert pairs == {"both_right": 1, "only_champion": 1, "only_candidate": 1, "both_wrong": 1}
-
-
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RoutingClone:
     """A clone whose arm fewshot found demonstrations, and whose arm sft had nothing to do."""
@@ -84,14 +79,24 @@ def run(clone: RoutingClone, reply: Any) -> tuple[dict[str, Any], list[dict[str,
     return metrics, server.bodies
 
 
+def summary(clone: RoutingClone) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads(
+        (clone.root / "data/routing/evaluation/summary.json").read_text(encoding="utf-8")
+    )
+    return found
+
+
 def rows(clone: RoutingClone, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (clone.root / "data/routing/evaluation" / name).read_text().splitlines()]
 
 
 def test_metrics_compare_the_roles_on_the_same_items(clone: RoutingClone) -> None:
     metrics, _ = run(clone, right_if_shown)
-    assert (metrics["champion"]["score"], metrics["candidate"]["score"], metrics["anchor"]["score"]) == (0.5, 1.0, 0.5)
-    assert metrics["pairs"] == {"both_right": 6, "only_champion": 0, "only_candidate": 6, "both_wrong": 0}
+    assert {role: found["score"] for role, found in summary(clone).items()} == {
+        "champion": 0.5,
+        "candidate": 1.0,
+        "anchor": 0.5,
+    }
     assert metrics["chosen_arm"] == "fewshot" and metrics["arms"]["sft"]["score"] is None
     assert metrics == json.loads((clone.root / "data/routing/metrics/evaluate.json").read_text())
 
@@ -137,9 +142,13 @@ def test_the_outputs_repeat_byte_by_byte_and_hold_no_times(clone: RoutingClone) 
     assert set(timings) == {"seconds", "p95_latency_ms"} and timings["p95_latency_ms"]["champion"] > 0
 
 
-def test_no_text_of_the_holdout_is_in_the_metrics(clone: RoutingClone) -> None:
-    run(clone, right_if_shown)
+def test_no_text_and_no_score_of_the_holdout_is_in_the_metrics(
+    clone: RoutingClone, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics, _ = run(clone, right_if_shown)
     assert "number" not in (clone.root / "data/routing/metrics/evaluate.json").read_text()
+    assert all(set(metrics[role]) == {"release_id", "unscored", "tokens_per_answer"} for role in summary(clone))
+    assert "0.5" not in capsys.readouterr().err
 
 
 def test_a_failed_request_is_unscored(clone: RoutingClone) -> None:
@@ -148,7 +157,8 @@ def test_a_failed_request_is_unscored(clone: RoutingClone) -> None:
         return (400, {"error": {"message": "too long"}}) if is_bad else right_label(body)
 
     metrics, _ = run(clone, reply)
-    assert (metrics["champion"]["n"], metrics["champion"]["unscored"], metrics["champion"]["score"]) == (11, 1, 1.0)
+    champion = summary(clone)["champion"]
+    assert (champion["n"], metrics["champion"]["unscored"], champion["score"]) == (11, 1, 1.0)
     assert rows(clone, "scores.jsonl")[3]["champion"] is None
 
 
@@ -181,11 +191,11 @@ def test_a_missing_arm_names_the_stage_to_run(clone: RoutingClone) -> None:
         run(clone, right_label)
 
 
-def test_a_free_text_feature_has_no_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_free_text_feature_is_scored_by_its_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     clone = RoutingClone(tmp_path, scorer="token_f1", output_schema=None)
     for arm in ("fewshot", "sft"):
         write_arm(clone, arm, clone.champion, SKIPPED)
-    metrics, _ = run(clone, lambda body: "cards team")
-    assert metrics["pairs"] is None and 0.3 < metrics["champion"]["score"] < 0.4
-    assert metrics["champion"]["low"] <= metrics["champion"]["score"] <= metrics["champion"]["high"]
+    run(clone, lambda body: "cards team")
+    champion = summary(clone)["champion"]
+    assert champion["low"] <= champion["score"] <= champion["high"] and 0.3 < champion["score"] < 0.4

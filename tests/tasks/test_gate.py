@@ -138,8 +138,10 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RoutingClone:
     policy = json.loads((tmp_path / "features/routing/feature.yaml").read_text()) | {"gate": POLICY.model_dump()}
     clone.write("features/routing/feature.yaml", json.dumps(policy))
     write_scores(clone, [(1.0, 1.0)] * 21 + [(0.0, 1.0)] * 9)
-    summary = {"n": 30, "unscored": 0, "score": 0.7, "low": 0.5, "high": 0.8, "tokens_per_answer": 9.5}
-    roles = {role: {"release_id": f"rel_{role}", **summary} for role in ("champion", "anchor", "candidate")}
+    summary = {"n": 30, "unscored": 0, "score": 0.7, "low": 0.5, "high": 0.8}
+    names = ("champion", "anchor", "candidate")
+    clone.write("data/routing/evaluation/summary.json", json.dumps({role: summary for role in names}))
+    roles = {role: {"release_id": f"rel_{role}", "unscored": 0, "tokens_per_answer": 9.5} for role in names}
     arms = {"sft": {"n": 10, "score": 0.9, "low": 0.7, "high": 1.0, "champion_score": 0.6, "tokens_per_answer": 9}}
     metrics = {"feature": "routing", "scorer": "label_accuracy", "chosen_arm": "sft", "arms": arms, **roles}
     clone.write("data/routing/metrics/evaluate.json", json.dumps(metrics | {"holdout_digest": "d1"}))
@@ -204,6 +206,30 @@ def test_a_rejection_is_exit_code_0(clone: RoutingClone) -> None:
     write_scores(clone, [(1.0, 0.0)] * 30)
     assert main() == 0
     assert json.loads((clone.root / "data/routing/metrics/gate.json").read_text())["verdict"] == "reject"
+
+
+@pytest.mark.parametrize("rows", [[(1.0, 0.0)] * 30, [(1.0, 1.0)] * 29 + [(0.0, 1.0)], [(1.0, 1.0)] * 30])
+def test_a_counted_look_that_promotes_nothing_gives_one_bit_away(clone: RoutingClone, rows: list[Any]) -> None:
+    write_scores(clone, [(1.0, 0.0)] * 30)
+    first = gate(clone.params())
+    page = (clone.root / "data/routing/report.html").read_bytes()
+    write_scores(clone, rows)
+    assert gate(clone.params()) == first and first["verdict"] == "reject" and first["sealed"]
+    assert (clone.root / "data/routing/report.html").read_bytes() == page
+    assert b"stay sealed" in page and b"0.800" not in page
+
+
+def test_an_advisory_verdict_hides_nothing(clone: RoutingClone) -> None:
+    write_scores(clone, [(1.0, 0.0)] * 30)
+    clone.write("data/demo/routing/looks.json", json.dumps({"advisory": True, "looks": 1}))
+    found = gate(clone.params())
+    assert not found["sealed"] and found["difference"]["estimate"] == -1.0 and found["champion"]["score"] == 0.7
+
+
+def test_too_few_items_are_told_sealed_or_not(clone: RoutingClone) -> None:
+    write_scores(clone, [(1.0, 0.0)] * 3)
+    found = gate(clone.params())
+    assert found["verdict"] == "inconclusive" and "Too few items" in found["reasons"][0] and "difference" not in found
 
 
 def test_an_evaluation_without_items_is_inconclusive(clone: RoutingClone) -> None:

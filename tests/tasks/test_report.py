@@ -28,14 +28,14 @@ def gate_facts(**changes: Any) -> dict[str, Any]:
     difference = {"estimate": 0.25, "low": 0.14, "high": 0.36}
     facts = {"feature": "f", "scorer": "label_accuracy", "chosen_arm": "sft", "verdict": "accept", "reasons": ["Good."]}
     numbers = {"items": 100, "n": 100, "p_value": 1e-5, "alpha": 0.05, "alpha_spent": 0.025, "looks": 1}
-    more = {"advisory": False, "difference": difference, "holdout_digest": "d1"}
+    more = {"advisory": False, "sealed": False, "difference": difference, "holdout_digest": "d1"}
     return {**facts, **numbers, **more, **roles, **changes}
 
 
 def evaluated(**changes: Any) -> dict[str, Any]:
     sft = {"n": 40, "score": 0.9, "low": 0.0, "high": 1.0, "champion_score": 0.512}
     arms = {"sft": sft, "fewshot": {"n": 0, "score": None, "champion_score": None}}
-    return {"arms": arms, **{role: gate_facts()[role] for role in ("champion", "anchor", "candidate")}, **changes}
+    return {"arms": arms, **changes}
 
 
 def shown(**changes: Any) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def test_counts_of_rows_are_shown_by_stage_with_reasons(tmp_path: Path) -> None:
 def test_a_free_text_feature_without_anything_scored_has_a_page(tmp_path: Path) -> None:
     nothing = {"n": 0, "unscored": 9, "score": None, "low": None, "high": None, "tokens_per_answer": None}
     roles = {role: {"release_id": f"rel_{role}", **nothing} for role in ("champion", "anchor", "candidate")}
-    write_report(tmp_path, gate_facts(difference=None, verdict="inconclusive", **roles), evaluated(**roles), [])
+    write_report(tmp_path, gate_facts(difference=None, verdict="inconclusive", **roles), evaluated(), [])
     text = Reader((tmp_path / "report.html").read_text()).text
     assert "By label" not in text and "There is no showcase" in text
 
@@ -138,7 +138,7 @@ def test_an_advisory_page_does_not_promise_an_error_bound(tmp_path: Path) -> Non
 
 
 def test_bars_leave_out_what_was_not_scored_and_keep_a_low_of_zero() -> None:
-    bars = interval_bars(evaluated())
+    bars = interval_bars(evaluated(), gate_facts())
     assert [bar.name for bar in bars] == ["arm sft", "anchor", "champion", "candidate"]
     assert bars[0].low == 0.0 and bars[0].x == (0.0, 360.0, 400.0)
 
