@@ -22,11 +22,18 @@ class Decoding(Section):
 
 
 class GatePolicy(Section):
-    """When a candidate is better: one-sided error `alpha`, at least `min_items` scored pairs.
+    """When a candidate may replace the champion: one-sided error `alpha`, at least `min_items` scored pairs.
 
-    `anchor_margin`: how much worse than the fixed anchor release a candidate may be.
+    Attributes:
+        objective: what must be better: the score, the tokens per answer (cost), or the time per answer.
+        anchor_margin: how much worse than the fixed anchor release a candidate's score may be.
+        margins: by metric (`quality`, `tokens`, `latency_ms`), the loss against the champion that is tolerated: points
+            of the score, or a share of the champion's mean. A metric that is not named is not guarded, but quality is
+            wherever it is not the objective (default: `anchor_margin`).
     """
 
+    objective: Literal["quality", "cost", "latency"] = "quality"
+    margins: dict[Literal["quality", "tokens", "latency_ms"], float] = Field(default_factory=dict)
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     min_items: int = Field(default=20, ge=1)
     anchor_margin: float = Share

@@ -2,29 +2,47 @@
 
 A row is {"id", "metric", "champion", "candidate", "session"?, "slice"?}; a null score is unscored, never 0. The
 candidate must be better on the objective and no worse, by a margin, on every other metric; a slice in which it is shown
-worse keeps it out. Items of one session are one piece of evidence. Without a ledger nobody counts how often these rows
-were looked at, so nothing is promised under reuse.
+worse is named. Items of one session are one piece of evidence. Without a ledger nobody counts how often these rows were
+looked at, so nothing is promised under reuse.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from ratchet.clustered import clustered_interval, clustered_not_better_p, detectable, holm, standard_error
 from ratchet.errors import BadInput, BadRecord
 from ratchet.records import Rejected, read_jsonl
 from ratchet.stats import Difference, not_better_p, paired_difference_interval
-from tasks.gate import MAX_ONE_ONLY_SHARE, Decision, Verdict
 from tasks.report import p_text
 
+Verdict = Literal["accept", "reject", "inconclusive"]
+MAX_ONE_ONLY_SHARE = 0.1  # beyond it, the items that both were scored on are no longer the sample that was drawn
 DEFAULT_MARGIN = 0.02  # of metrics from 0 to 1
 MIN_SLICE = 5  # pairs of a slice, below which nothing is said about it
 NO_LEDGER = "No ledger counted this look: the error holds for the first decision on these rows, not under reuse."
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict, sentences that say why, and the numbers behind them."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+class Standing(NamedTuple):
+    """Where a metric stands: `fine`, `worse` or `open`; a sentence; its numbers."""
+
+    at: Literal["fine", "worse", "open"]
+    sentence: str
+    numbers: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -122,29 +140,34 @@ def compare(pairs: Mapping[str, Paired], policy: ComparePolicy) -> Decision:
     """Decide on paired scores.
 
     Accept: better on the objective, and on every other metric a loss of its margin or more is ruled out, each by a
-    one-sided test at alpha (an accept needs all of them, so the error stays alpha). Reject: worse on the objective,
-    worse than the margin elsewhere, or shown worse in a slice (Holm over all slices of all metrics).
+    one-sided test at alpha (an accept needs all of them, so the error stays alpha). Reject: worse on the objective, or
+    worse than the margin elsewhere. Slices are named, and decide nothing.
 
     Raises:
         BadInput: an objective that is not there, or a margin that is missing.
     """
     objective = _objective(pairs, policy)
     turned = {m: paired.reversed() if m in policy.lower else paired for m, paired in pairs.items()}
-    facts: dict[str, Any] = {"objective": objective, "alpha": policy.alpha, "metrics": {}}
-    reasons: list[str] = []
-    standings: list[str] = []
-    for metric in sorted(pairs, key=lambda m: (m != objective, m)):
-        margin = None if metric == objective else _margin(metric, pairs[metric], policy)
-        standing, told, numbers = _judge(metric, turned[metric], margin, policy)
-        facts["metrics"][metric] = numbers
-        reasons.append(told)
-        standings.append(standing)
+    margins = {m: None if m == objective else _margin(m, pairs[m], policy) for m in pairs}
+    standings = {
+        m: judge(m, turned[m], margins[m], min_items=policy.min_items, alpha=policy.alpha)
+        for m in sorted(pairs, key=lambda m: (m != objective, m))
+    }
     harmed = harmed_slices(turned, policy.alpha)
-    facts["harmed_slices"] = harmed
-    reasons += [
-        f"Worse in slice {name} (p = {p_text(p)} after correction over all slices)." for name, p in harmed.items()
-    ]
-    return Decision(_verdict(standings, bool(harmed)), (*reasons, NO_LEDGER), facts)
+    facts = {
+        "objective": objective,
+        "alpha": policy.alpha,
+        "metrics": {m: standing.numbers for m, standing in standings.items()},
+        "harmed_slices": harmed,
+    }
+    told = [standing.sentence for standing in standings.values()]
+    return Decision(verdict_of(standings.values()), (*told, *told_of_slices(harmed), NO_LEDGER), facts)
+
+
+def verdict_of(standings: Iterable[Standing]) -> Verdict:
+    """Accept where all are fine, reject where one is worse."""
+    found = {standing.at for standing in standings}
+    return "reject" if "worse" in found else "accept" if found == {"fine"} else "inconclusive"
 
 
 def harmed_slices(pairs: Mapping[str, Paired], alpha: float) -> dict[str, float]:
@@ -158,34 +181,43 @@ def harmed_slices(pairs: Mapping[str, Paired], alpha: float) -> dict[str, float]
     return {name: p for name, p in holm(asked).items() if p <= alpha}
 
 
-def _verdict(standings: Sequence[str], is_harmed: bool) -> Verdict:
-    if is_harmed or "worse" in standings:
-        return "reject"
-    return "accept" if set(standings) == {"fine"} else "inconclusive"
+def told_of_slices(harmed: Mapping[str, float]) -> list[str]:
+    """A sentence for each harmed slice."""
+    told = "Worse in slice {} (p = {} after correction over all slices): look at it before it goes live."
+    return [told.format(name, p_text(p)) for name, p in harmed.items()]
 
 
-def _judge(metric: str, paired: Paired, margin: float | None, policy: ComparePolicy) -> tuple[str, str, dict[str, Any]]:
-    """Where a metric stands (fine, worse, open), a sentence, and its numbers; without a margin it is the objective."""
-    n, gap = len(paired.champion), paired.interval()
+def judge(
+    metric: str, paired: Paired, margin: float | None, *, min_items: int, alpha: float, spent: float | None = None
+) -> Standing:
+    """Where a metric stands.
+
+    Args:
+        margin: the loss that is tolerated; None for the objective, which must be better.
+        alpha: the error of calling it worse.
+        spent: the error of calling it fine; alpha where it is not given.
+    """
+    n, gap, spent = len(paired.champion), paired.interval(), alpha if spent is None else spent
     numbers: dict[str, Any] = {"items": paired.items, "n": n, "sessions": len(set(paired.clusters)), "margin": margin}
-    if n < policy.min_items or gap is None:
-        return "open", f"{metric}: {n} items were scored for both, and {policy.min_items} are needed.", numbers
+    if n < min_items or gap is None:
+        return Standing("open", f"{metric}: {n} items were scored for both, and {min_items} are needed.", numbers)
     if paired.one_only > MAX_ONE_ONLY_SHARE * paired.items:
-        return "open", f"{metric}: {paired.one_only} of {paired.items} items were scored for only one of both.", numbers
-    p_fine = paired.not_better_p(alpha=policy.alpha, margin=margin or 0.0)
-    p_worse = paired.reversed().not_better_p(alpha=policy.alpha, margin=-(margin or 0.0))
-    error = standard_error(paired.differences, paired.clusters) or 0.0
+        few = f"{metric}: {paired.one_only} of {paired.items} items were scored for only one of both."
+        return Standing("open", few, numbers)
+    p_fine = paired.not_better_p(alpha=spent, margin=margin or 0.0)
+    p_worse = paired.reversed().not_better_p(alpha=alpha, margin=-(margin or 0.0))
     numbers |= {**gap._asdict(), "p_value": p_fine, "p_worse": p_worse}
-    numbers["detectable"] = detectable(error, alpha=policy.alpha)
     told = f"{metric}: {gap.estimate:+.4g} (95 % interval {gap.low:+.4g} to {gap.high:+.4g}) on {n} items"
-    if p_worse <= policy.alpha:
-        return "worse", f"{told}; that is worse{f' by more than {margin:.4g}' if margin is not None else ''}.", numbers
-    if p_fine <= policy.alpha:
+    if p_worse <= alpha:
+        worse = "that is worse" if margin is None else f"that is worse by more than {margin:.4g}"
+        return Standing("worse", f"{told}; {worse}.", numbers)
+    if p_fine <= spent:
         fine = "better" if margin is None else f"a loss of {margin:.4g} or more is ruled out"
-        return "fine", f"{told}; {fine} (p = {p_text(p_fine)}).", numbers
-    wanted = "better" if margin is None else f"not worse by {margin:.4g}"
-    few = f"; a true gain of {numbers['detectable']:.2g} would be found four times in five" if error else ""
-    return "open", f"{told}; not shown to be {wanted} (p = {p_text(p_fine)}{few}).", numbers
+        return Standing("fine", f"{told}; {fine} (p = {p_text(p_fine)}).", numbers)
+    error = standard_error(paired.differences, paired.clusters) or 0.0
+    few = f"; a true gain of {detectable(error, alpha=spent):.2g} would be found four times in five" if error else ""
+    lacking = "not shown to be better" if margin is None else f"a loss of {margin:.4g} or more is not ruled out"
+    return Standing("open", f"{told}; {lacking} (p = {p_text(p_fine)}{few}).", numbers)
 
 
 def _objective(pairs: Mapping[str, Paired], policy: ComparePolicy) -> str:

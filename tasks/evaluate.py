@@ -29,7 +29,7 @@ from tasks.contenders import (
     stored_contender,
     tokens_per_answer,
 )
-from tasks.trial import ROLES, RoleResult, Trial, answer_trial, score_trial, write_evaluation
+from tasks.trial import ROLES, RoleResult, Trial, answer_trial, score_trial, write_evaluation, write_latencies
 
 
 def choose_arm(reports: Mapping[str, Mapping[str, Any]]) -> str:
@@ -106,6 +106,7 @@ def evaluate(params: Params, settings: Settings) -> dict[str, Any]:
     metrics = metrics_of(trial, results, reports) | {"holdout_digest": holdout_digest(params.inputs / "holdout")}
     write_evaluation(params.outputs / "evaluation", trial, results, answers)
     write_json(params.outputs / "metrics" / "evaluate.json", metrics)
+    write_latencies(params.outputs / "timings" / "latencies.jsonl", trial, results)
     latencies = {role: p95_latency_ms(result.answers) for role, result in results.items()}
     timings = {"seconds": round(time.monotonic() - began, 3), "p95_latency_ms": latencies}
     write_json(params.outputs / "timings" / "evaluate.json", timings)

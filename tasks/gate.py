@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
@@ -18,12 +18,13 @@ from ratchet.files import read_json, write_json
 from ratchet.params import Params, load_params
 from ratchet.process import die_with_parent
 from ratchet.stats import Difference, is_binary, not_better_p, paired_difference_interval
+from tasks.compare import MAX_ONE_ONLY_SHARE, Decision, Standing, Verdict, harmed_slices, told_of_slices
+from tasks.compare import Paired as Sliced
+from tasks.guards import OBJECTIVES, Guard, guards_of, objective_scores, paired
 from tasks.report import p_text, write_report
 from tasks.trial import ROLES, Scores, read_scores
 
-Verdict = Literal["accept", "reject", "inconclusive"]
-SEALED = ("paired_means", "difference", "p_value", "anchor_p_value", "anchor_difference")
-MAX_ONE_ONLY_SHARE = 0.1  # beyond it, the items that both answered are no longer the holdout that was drawn
+SEALED = ("paired_means", "difference", "p_value", "anchor_p_value", "anchor_difference", "guards", "harmed_slices")
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,6 @@ class Looks:
 
 
 @dataclass(frozen=True)
-class Decision:
-    """The verdict, sentences that say why, and the numbers behind them."""
-
-    verdict: Verdict
-    reasons: tuple[str, ...]
-    facts: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class _Pairs:
     """Aligned scores of the items that both releases were scored on."""
 
@@ -84,13 +76,21 @@ class _Standing:
     sentence: str
 
 
-def decide(scores: PairedScores, policy: GatePolicy, looks: Looks) -> Decision:
-    """Accept a candidate that is shown better than the champion and not shown up by the anchor.
+def decide(
+    scores: PairedScores, policy: GatePolicy, looks: Looks, guards: Sequence[Guard] = (), slices: Sliced | None = None
+) -> Decision:
+    """Accept a candidate that is shown better than the champion, not shown up by the anchor, and no worse elsewhere.
 
-    Accept: better than the champion, and worse than the anchor by less than `anchor_margin`, each by a one-sided exact
-    paired test (`ratchet.stats.not_better_p`) at the error that this look may spend (`Looks.spend`). Reject: worse than
-    the champion, or worse than the anchor by more than the margin, by the same tests the other way at alpha itself.
-    Everything else is inconclusive.
+    Accept: better than the champion on the objective, worse than the anchor by less than `anchor_margin`, and within
+    its margin on each guard, each by a one-sided paired test (`ratchet.stats.not_better_p`) at the error that this look
+    may spend (`Looks.spend`); all must hold, so the error does not add up. Reject: worse than the champion, or worse by
+    more than a margin, by the same tests the other way at alpha itself. Everything else is inconclusive. A slice in
+    which the candidate is shown worse is named, and decides nothing.
+
+    Args:
+        scores: of the objective; higher is better.
+        guards: what may not get worse (`tasks.guards`).
+        slices: the score with its slices, for tests of harm.
 
     Raises:
         BadInput: the releases were scored on different items.
@@ -109,7 +109,20 @@ def decide(scores: PairedScores, policy: GatePolicy, looks: Looks) -> Decision:
     }
     facts["undecidable"] = _why_undecidable(scores, facts) is not None
     verdict, reasons = _judge(scores, policy, facts, pairs, standing)
+    if not facts["undecidable"]:
+        found = {g.name: g.judge(min_items=policy.min_items, alpha=policy.alpha, spent=spent) for g in guards}
+        harmed = harmed_slices({policy.objective: slices}, policy.alpha) if slices is not None else {}
+        verdict = _guarded(verdict, found.values())
+        reasons += [*(standing.sentence for standing in found.values()), *told_of_slices(harmed)]
+        facts |= {"guards": {name: standing.numbers for name, standing in found.items()}, "harmed_slices": harmed}
     return Decision(verdict, (*reasons, *_caveats(looks)), facts)
+
+
+def _guarded(verdict: Verdict, guards: Iterable[Standing]) -> Verdict:
+    at = {standing.at for standing in guards}
+    if "worse" in at:
+        return "reject"
+    return "inconclusive" if verdict == "accept" and "open" in at else verdict
 
 
 def _judge(
@@ -127,11 +140,14 @@ def _judge(
     if facts["p_value"] > facts["alpha_spent"]:
         return "inconclusive", [f"{compared} That is not enough to tell from chance: {chance}."]
     better = f"{compared} Chance alone does not explain that: {chance}."
-    return "accept" if standing.at == "held" else "inconclusive", [better, standing.sentence]
+    told = [better, standing.sentence] if standing.sentence else [better]
+    return "accept" if standing.at == "held" else "inconclusive", told
 
 
 def _standing(scores: PairedScores, anchor: _Pairs, policy: GatePolicy, *, spent: float, p_value: float) -> _Standing:
     """Exact one-sided non-inferiority: held where `worse by the margin or more` is refuted at this look's error."""
+    if policy.objective != "quality":  # what the anchor may say of quality is a guard
+        return _Standing("held", p_value, "")
     if scores.anchor_id == scores.champion_id:  # better than it is more than not worse
         is_held = p_value <= spent
         return _Standing("held" if is_held else "open", p_value, "The champion is the anchor, the fixed first release.")
@@ -168,6 +184,9 @@ def _why_undecidable(scores: PairedScores, facts: Mapping[str, Any]) -> str | No
 def _compared(facts: Mapping[str, Any], *, is_share: bool) -> str:
     old, new = facts["paired_means"]["champion"], facts["paired_means"]["candidate"]
     gap, n = facts["difference"], facts["n"]
+    if facts["objective"] != "quality":
+        change = f"{100 * gap['estimate']:+.1f} %, 95 % interval {100 * gap['low']:+.1f} to {100 * gap['high']:+.1f}"
+        return f"On {n} held-out items the candidate spares the champion's {facts['objective']} ({change} of its mean)."
     scored = f"On {n} held-out items the candidate scores {new:.3f} and the champion {old:.3f}"
     if is_share:
         scored = f"On {n} held-out items the candidate is right on {100 * new:.1f} %, the champion on {100 * old:.1f} %"
@@ -187,6 +206,7 @@ def _facts(scores: PairedScores, policy: GatePolicy, pairs: _Pairs) -> dict[str,
     n = len(pairs.old)
     one_only = sum(_is_scored(a) != _is_scored(scores.candidate[item]) for item, a in scores.champion.items())
     return {
+        "objective": policy.objective,
         "items": len(scores.champion),
         "n": n,
         "scored_for_one_only": one_only,
@@ -225,11 +245,13 @@ def gate(params: Params) -> dict[str, Any]:
     policy = load_feature(Path(), params.feature).gate
     evaluated = _read(data / "metrics" / "evaluate.json", advice)
     summary = _read(data / "evaluation" / "summary.json", advice)
-    by_role, rows = read_scores(data / "evaluation" / "scores.jsonl")
-    ids = {f"{role}_id": str(evaluated[role]["release_id"]) for role in ROLES}
-    scores = PairedScores(**ids, champion=by_role["champion"], anchor=by_role["anchor"], candidate=by_role["candidate"])
+    table = read_scores(data / "evaluation" / "scores.jsonl")
+    if "latency_ms" in {*policy.margins, OBJECTIVES[policy.objective]}:
+        table |= read_scores(data / "timings" / "latencies.jsonl")  # no output of DVC: times cannot be computed again
+    scores = _paired_scores(evaluated, objective_scores(table, policy))
     looks = _read_looks(params.inputs / "looks.json")
-    decision = decide(scores, policy, looks)
+    rows = table.get("quality", [])
+    decision = decide(scores, policy, looks, guards_of(table, policy), paired(rows, "champion"))
     is_sealed = decision.verdict != "accept" and not looks.advisory
     if is_sealed:
         decision, rows, summary = seal(decision), [], {role: {} for role in ROLES}
@@ -261,6 +283,18 @@ def seal(decision: Decision) -> Decision:
     told = "The candidate was not shown to be better on the holdout, so it stays out."
     sealed = "Its scores there stay sealed while the holdout is in use: who sees them can tune to them."
     return Decision("reject", (told, sealed, *decision.reasons[-1:] * (facts["looks"] > 1)), facts)
+
+
+def _paired_scores(evaluated: Mapping[str, Any], scores: Mapping[str, Scores]) -> PairedScores:
+    champion_id, anchor_id, candidate_id = (str(evaluated[role]["release_id"]) for role in ROLES)
+    return PairedScores(
+        champion_id=champion_id,
+        anchor_id=anchor_id,
+        candidate_id=candidate_id,
+        champion=scores["champion"],
+        anchor=scores["anchor"],
+        candidate=scores["candidate"],
+    )
 
 
 def _read_looks(path: Path) -> Looks:

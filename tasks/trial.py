@@ -92,15 +92,9 @@ def write_evaluation(
     summaries = {role: summarise(results[role].scores, scorer=scorer, seed=trial.seed).as_dict() for role in ROLES}
     write_json(folder / "summary.json", summaries)
     write_whole(folder / "answers.parquet", _answers_parquet(trial, results))
-    scores = [
-        {
-            "item_id": item.item_id,
-            "slice": trial.feature.label_of(item.expected),
-            **{role: results[role].scores[i] for role in ROLES},
-        }
-        for i, item in enumerate(trial.holdout)
-    ]
-    write_whole(folder / "scores.jsonl", _jsonl(scores))
+    quality = {role: results[role].scores for role in ROLES}
+    tokens = {role: [_tokens(answer) for answer in results[role].answers] for role in ROLES}
+    write_whole(folder / "scores.jsonl", _score_rows(trial, "quality", quality) + _score_rows(trial, "tokens", tokens))
     skipped = len(trial.holdout)
     champion = answers[results["champion"].release_id][skipped:]
     candidate = answers[results["candidate"].release_id][skipped:]
@@ -111,31 +105,58 @@ def write_evaluation(
     write_whole(folder / "showcase.jsonl", _jsonl(shown))
 
 
-def read_scores(path: Path) -> tuple[dict[str, Scores], list[dict[str, Any]]]:
-    """Read evaluation/scores.jsonl. Returns the scores by role and item, and the rows themselves.
+def write_latencies(path: Path, trial: Trial, results: Mapping[str, RoleResult]) -> None:
+    """Write each answer's time in milliseconds, in the form of scores.jsonl; no two runs give the same."""
+    times = {role: [None if a.error else a.latency_ms for a in results[role].answers] for role in ROLES}
+    write_whole(path, _score_rows(trial, "latency_ms", times))
+
+
+def read_scores(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Read evaluation/scores.jsonl. Returns the rows by metric; None is unscored.
 
     Raises:
         BadInput: a line is malformed, lacks a role, repeats an item, or has a score outside 0 to 1.
     """
-    rows: list[dict[str, Any]] = []
-    by_role: dict[str, dict[str, float | None]] = {role: {} for role in ROLES}
+    table: dict[str, list[dict[str, Any]]] = {}
+    seen = set()
     for where, row in read_jsonl(path) if path.is_file() else ():
         if isinstance(row, Rejected):
             raise BadInput(f"{where}: {row.reason}")
-        if not {"item_id", *ROLES} <= row.keys() or row["item_id"] in by_role["champion"]:
-            raise BadInput(f"{where}: lacks item_id or a release's score, or repeats an item; run evaluate again")
+        key = (row.get("metric"), row.get("item_id"))
+        if not {"item_id", "metric", *ROLES} <= row.keys() or key in seen:
+            raise BadInput(
+                f"{where}: lacks item_id, metric or a release's score, or repeats an item; run evaluate again"
+            )
+        seen.add(key)
         for role in ROLES:
-            row[role] = by_role[role][row["item_id"]] = _parse_score(row[role], where)
-        rows.append(row)
-    return dict(by_role), rows
+            row[role] = _parse_score(row[role], where, most=1.0 if row["metric"] == "quality" else math.inf)
+        table.setdefault(str(row["metric"]), []).append(row)
+    return table
 
 
-def _parse_score(value: Any, where: str) -> float | None:
+def _parse_score(value: Any, where: str, most: float) -> float | None:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise BadInput(f"{where}: a score is a number from 0 to 1, or null where there is none")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most or value == math.inf:
+        raise BadInput(f"{where}: a score is a number from 0 to 1 (tokens and times: 0 or more), or null without one")
     return float(value)
+
+
+def _score_rows(trial: Trial, metric: str, scores: Mapping[str, Sequence[float | None]]) -> str:
+    rows = [
+        {
+            "item_id": item.item_id,
+            "metric": metric,
+            "slice": trial.feature.label_of(item.expected),
+            **{role: scores[role][i] for role in ROLES},
+        }
+        for i, item in enumerate(trial.holdout)
+    ]
+    return _jsonl(rows)
+
+
+def _tokens(answer: Answer) -> float | None:
+    return None if answer.error else float(answer.input_tokens + answer.output_tokens)
 
 
 def _answers_parquet(trial: Trial, results: Mapping[str, RoleResult]) -> bytes:

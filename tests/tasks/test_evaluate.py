@@ -119,7 +119,8 @@ def test_the_files_of_the_contract_are_written(clone: RoutingClone) -> None:
     columns = ["item_id", "release_id", "role", "output", "input_tokens", "output_tokens", "finish_reason"]
     assert answers.column_names == columns and answers.num_rows == 3 * 12
     scores = rows(clone, "scores.jsonl")
-    assert set(scores[1]) == {"item_id", "slice", "champion", "candidate", "anchor"}
+    assert set(scores[1]) == {"item_id", "metric", "slice", "champion", "candidate", "anchor"}
+    assert [s["metric"] for s in scores] == ["quality"] * 12 + ["tokens"] * 12 and scores[12]["champion"] > 0
     assert [(s["slice"], s["champion"], s["candidate"]) for s in scores[:2]] == [
         ("cards", 1.0, 1.0),
         ("loans", 0.0, 1.0),
@@ -140,6 +141,8 @@ def test_the_outputs_repeat_byte_by_byte_and_hold_no_times(clone: RoutingClone) 
     assert seen[0] == seen[1]
     timings = json.loads((clone.root / "data/routing/timings/evaluate.json").read_text())
     assert set(timings) == {"seconds", "p95_latency_ms"} and timings["p95_latency_ms"]["champion"] > 0
+    times = (clone.root / "data/routing/timings/latencies.jsonl").read_text().splitlines()
+    assert len(times) == 12 and json.loads(times[0])["champion"] > 0
 
 
 def test_no_text_and_no_score_of_the_holdout_is_in_the_metrics(

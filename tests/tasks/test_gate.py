@@ -151,7 +151,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RoutingClone:
 
 def write_scores(clone: RoutingClone, rows: list[tuple[Any, Any]]) -> None:
     found = [
-        {"item_id": f"item{i}", "slice": "cards", "champion": a, "anchor": a, "candidate": b}
+        {"item_id": f"item{i}", "metric": "quality", "slice": "cards", "champion": a, "anchor": a, "candidate": b}
         for i, (a, b) in enumerate(rows)
     ]
     clone.write("data/routing/evaluation/scores.jsonl", "".join(json.dumps(row) + "\n" for row in found))
@@ -178,10 +178,14 @@ def test_the_outputs_repeat_byte_by_byte(clone: RoutingClone) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("data/routing/evaluation/scores.jsonl", '{"item_id": "a", "champion": 1}\n', "scores.jsonl:1: lacks"),
         (
             "data/routing/evaluation/scores.jsonl",
-            '{"item_id": "a", "champion": 2, "anchor": 1, "candidate": 1}\n',
+            '{"item_id": "a", "metric": "quality", "champion": 1}\n',
+            "scores.jsonl:1: lacks",
+        ),
+        (
+            "data/routing/evaluation/scores.jsonl",
+            '{"item_id": "a", "metric": "quality", "champion": 2, "anchor": 1, "candidate": 1}\n',
             "from 0 to 1",
         ),
         ("data/demo/routing/looks.json", "{}", "looks.json: must be"),
@@ -232,6 +236,60 @@ def test_too_few_items_are_told_sealed_or_not(clone: RoutingClone) -> None:
     assert found["verdict"] == "inconclusive" and "Too few items" in found["reasons"][0] and "difference" not in found
 
 
-def test_an_evaluation_without_items_is_inconclusive(clone: RoutingClone) -> None:
+def test_an_evaluation_without_items_names_the_stage_to_run(clone: RoutingClone) -> None:
     write_scores(clone, [])
-    assert gate(clone.params())["verdict"] == "inconclusive"
+    with pytest.raises(BadInput, match="quality was not measured"):
+        gate(clone.params())
+
+
+def set_policy(clone: RoutingClone, **changes: Any) -> None:
+    path = clone.root / "features/routing/feature.yaml"
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps(fields | {"gate": fields["gate"] | changes}))
+
+
+def add_metric(clone: RoutingClone, metric: str, champion: float, candidate: float, name: str = "scores") -> None:
+    folder = clone.root / "data/routing" / ("timings" if name == "latencies" else "evaluation")
+    folder.mkdir(exist_ok=True)
+    with (folder / f"{name}.jsonl").open("a") as file:
+        for i in range(30):
+            times = {"champion": champion + i, "anchor": champion + i, "candidate": candidate + i}
+            file.write(json.dumps({"item_id": f"item{i}", "metric": metric, "slice": None, **times}) + "\n")
+
+
+def test_a_better_candidate_that_is_too_dear_is_rejected(clone: RoutingClone) -> None:
+    add_metric(clone, "tokens", 100.0, 150.0)
+    assert gate(clone.params())["verdict"] == "accept"
+    set_policy(clone, margins={"tokens": 0.1})
+    found = gate(clone.params())
+    assert found["verdict"] == "reject" and found["sealed"]
+    set_policy(clone, margins={"tokens": 0.6})
+    found = gate(clone.params())
+    assert found["verdict"] == "accept"
+    assert found["guards"]["tokens against the champion"]["estimate"] == pytest.approx(-50 / 114.5)
+
+
+def test_an_equally_good_but_cheaper_candidate_wins_on_cost(clone: RoutingClone) -> None:
+    write_scores(clone, [(1.0, 1.0)] * 30)
+    add_metric(clone, "tokens", 100.0, 60.0)
+    set_policy(clone, objective="cost", margins={"quality": 0.15})
+    assert gate(clone.params())["verdict"] == "reject"  # 30 items cannot rule out a loss of 2 points to the anchor
+    set_policy(clone, objective="cost", margins={"quality": 0.2}, anchor_margin=0.2)
+    found = gate(clone.params())
+    assert found["verdict"] == "accept" and "spares the champion's cost (+34.9 %" in found["reasons"][0]
+
+
+def test_a_cheaper_but_worse_candidate_stays_out(clone: RoutingClone) -> None:
+    write_scores(clone, [(1.0, 1.0)] * 10 + [(1.0, 0.0)] * 20)
+    add_metric(clone, "tokens", 100.0, 60.0)
+    set_policy(clone, objective="cost")
+    assert gate(clone.params())["verdict"] == "reject"
+
+
+def test_latency_is_read_from_the_timings(clone: RoutingClone) -> None:
+    write_scores(clone, [(1.0, 1.0)] * 30)
+    set_policy(clone, objective="latency", anchor_margin=0.2)
+    with pytest.raises(BadInput, match="latency_ms was not measured"):
+        gate(clone.params())
+    add_metric(clone, "latency_ms", 900.0, 300.0, "latencies")
+    assert gate(clone.params())["verdict"] == "accept"

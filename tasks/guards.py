@@ -1,0 +1,92 @@
+"""What the gate looks at beside the objective: metrics that may not get worse, against the champion and the anchor.
+
+Rows are those of evaluation/scores.jsonl, by metric: `quality` is the feature's score, higher is better; of `tokens`
+and `latency_ms` less is better, and losses are shares of the other release's mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ratchet.errors import BadInput
+from ratchet.features import GatePolicy
+from tasks.compare import Paired, Standing, judge
+from tasks.trial import ROLES, Scores
+
+Rows = Sequence[Mapping[str, Any]]
+OBJECTIVES = {"quality": "quality", "cost": "tokens", "latency": "latency_ms"}
+
+
+class Guard(NamedTuple):
+    """A metric that may not get worse than another release's by the margin or more."""
+
+    name: str
+    pairs: Paired
+    margin: float
+
+    def judge(self, *, min_items: int, alpha: float, spent: float) -> Standing:
+        """Where it stands."""
+        return judge(self.name, self.pairs, self.margin, min_items=min_items, alpha=alpha, spent=spent)
+
+
+def guards_of(table: Mapping[str, Rows], policy: GatePolicy) -> list[Guard]:
+    """The guards that a policy names, in the order of their names.
+
+    Raises:
+        BadInput: a guarded metric was not measured.
+    """
+    margins: dict[str, float] = {str(name): margin for name, margin in policy.margins.items()}
+    objective = OBJECTIVES[policy.objective]
+    guards = []
+    if objective != "quality":
+        margins.setdefault("quality", policy.anchor_margin)
+        guards.append(
+            Guard("quality against the anchor", paired(_rows(table, "quality"), "anchor"), policy.anchor_margin)
+        )
+    for metric, margin in sorted(margins.items()):
+        if metric != objective:
+            pairs = paired(_rows(table, metric), "champion", is_less_better=metric != "quality")
+            guards.append(Guard(f"{metric} against the champion", pairs, margin))
+    return guards
+
+
+def objective_scores(table: Mapping[str, Rows], policy: GatePolicy) -> dict[str, Scores]:
+    """The objective's scores by role and item, turned so that higher is better.
+
+    Raises:
+        BadInput: the objective was not measured.
+    """
+    metric = OBJECTIVES[policy.objective]
+    rows = _rows(table, metric)
+    unit = -1.0 / _mean(rows, "champion") if metric != "quality" else 1.0
+    return {role: {row["item_id"]: _times(row[role], unit) for row in rows} for role in ROLES}
+
+
+def paired(rows: Rows, other: str, *, is_less_better: bool = False) -> Paired:
+    """The candidate's scores beside another role's, on the items that both were scored on."""
+    unit = -1.0 / _mean(rows, other) if is_less_better else 1.0
+    both = [row for row in rows if row[other] is not None and row["candidate"] is not None]
+    return Paired(
+        champion=tuple(unit * row[other] for row in both),
+        candidate=tuple(unit * row["candidate"] for row in both),
+        clusters=tuple(f"s:{row['session']}" if row.get("session") else f"i:{row['item_id']}" for row in both),
+        slices=tuple(row.get("slice") for row in both),
+        items=len(rows),
+        one_only=sum((row[other] is None) != (row["candidate"] is None) for row in rows),
+    )
+
+
+def _rows(table: Mapping[str, Rows], metric: str) -> Rows:
+    if metric not in table:
+        raise BadInput(f"{metric} was not measured; run evaluate again (`dvc repro -f evaluate`)")
+    return table[metric]
+
+
+def _mean(rows: Rows, role: str) -> float:
+    values = [row[role] for row in rows if row[role] is not None]
+    return sum(values) / len(values) if values and sum(values) > 0 else 1.0
+
+
+def _times(value: float | None, unit: float) -> float | None:
+    return None if value is None else unit * value
