@@ -26,7 +26,7 @@ from tasks.approve import carry_out, take_answer
 from tasks.begin import end, prepare, refuse_if_unchanged, take_up
 from tasks.first_release import ensure_first_release
 from tasks.harvest import harvest_feature
-from tasks.look import record_look
+from tasks.look import record_look, refuse_retired
 from tasks.publish import publish, rows_of
 from tasks.report import approval_markdown
 
@@ -92,6 +92,7 @@ def compute(session: Session, run: Run) -> Run:
     harvest_task(session, run.feature)
     run = refuse_if_unchanged(settings, store, run)
     tree = prepare(settings, store, session.channels, run)
+    refuse_retired(tree, run.feature, session.ledger, store)
     arms = load_params(tree / "params.yaml").arms
     timings: list[StageTiming] = []
     for name in version.stage_names(tree):

@@ -47,6 +47,10 @@ class NothingNew(RatchetError):
     exit_code = 3
 
 
+class HoldoutRetired(NothingNew):
+    """The holdout was used up, so that nothing could be proven on it."""
+
+
 class ModelServerUnreachable(RatchetError):
     """The model server does not answer."""
 
