@@ -31,7 +31,7 @@ def main() -> int:
     options = arguments(__doc__)
     result = Result("bench_gate", options.quick)
     rng = np.random.default_rng(17)
-    n_pairs, n_sequences, n_chains = (80, 100, 8) if options.quick else (2000, 1000, 300)
+    n_pairs, n_sequences, n_chains = (80, 100, 4) if options.quick else (2000, 1000, 40)
     equal = {f"n={n}, {d:.0%} differ": rates(rng, n, d, 0.0, n_pairs) for n in SIZES for d in DISCORDANT}
     say("equal pairs done")
     power = {
