@@ -116,7 +116,7 @@ def logged(name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def wait_for(clone: Clone, feature: str, is_met: Callable[[Run], bool], limit_s: float = 240) -> Run:
+def wait_for(clone: Clone, feature: str, is_met: Callable[[Run], bool], limit_s: float = 600) -> Run:
     """Wait until the newest run of a feature meets a condition."""
     deadline = time.monotonic() + limit_s
     with open_store(clone.settings.database_url) as store:
