@@ -6,7 +6,23 @@ import sys
 
 import typer
 
-from cli import approve, audit, demo, doctor, feature, gate, holdout, people, records, release, rollout, run, status, up
+from cli import (
+    approve,
+    audit,
+    demo,
+    doctor,
+    feature,
+    gate,
+    holdout,
+    people,
+    records,
+    release,
+    review,
+    rollout,
+    run,
+    status,
+    up,
+)
 from ratchet.errors import RatchetError
 
 app = typer.Typer(
@@ -22,6 +38,7 @@ rollout.register(app)
 release.register(app)
 records.register(app)
 gate.register(app)
+review.register(app)
 audit.register(app)
 doctor.register(app)
 up.register(app)

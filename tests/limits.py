@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-FOLDERS = ("cli", "flows", "tasks", "ratchet", "gateway", "modelserver", "verifier", "benchmarks", "features")
+FOLDERS = ("cli", "flows", "tasks", "ratchet", "gateway", "modelserver", "verifier", "pages", "benchmarks", "features")
 FILE_LIMIT, FILE_AIM = 500, 300
 FUNCTION_LIMIT, FUNCTION_AIM = 60, 40
 BANNED = {"manager", "handler", "helper", "helpers", "util", "utils", "common", "misc", "data2"}

@@ -1,0 +1,270 @@
+"""`ratchet review`: a person looks at what the feedback leaves open, in a browser or in a spreadsheet."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import webbrowser
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cli.session import Json, console, neutral, open_session, print_json
+from ratchet import git
+from ratchet.blind import Agreement, LabelBook
+from ratchet.errors import BadInput, NothingNew
+from ratchet.features import Feature, load_feature
+from ratchet.files import write_whole
+from ratchet.review import Desk, Item, find_queue, read_items, to_target
+from ratchet.settings import Settings
+from ratchet.sheets import SheetReport, read_decisions, write_sheet
+from ratchet.store import Store
+from ratchet.verdicts import FeedbackBook
+
+PORT = 8603
+LISTED = 5  # bad rows that the terminal names; the rejects file names all
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("review")(review)
+
+
+@dataclass(frozen=True)
+class _Review:
+    """What all forms of the command work on."""
+
+    settings: Settings
+    store: Store
+    feature: Feature
+    book: FeedbackBook | LabelBook
+    reviewer: str
+
+    @property
+    def labelled(self) -> Path:
+        """Where blind labels are written for `ratchet holdout add`."""
+        return self.settings.home / "review" / f"{self.feature.name}-blind.jsonl"
+
+
+def review(  # noqa: PLR0913, PLR0917 - each is an option of the command
+    feature: Annotated[str, typer.Argument(help="the feature")],
+    as_name: Annotated[str | None, typer.Option("--as", help="the reviewer (default: git's user.name)")] = None,
+    blind: Annotated[
+        bool, typer.Option("--blind", help="label random traffic without any answer, for a holdout")
+    ] = False,
+    export: Annotated[Path | None, typer.Option(help="write what is open to FILE.csv or FILE.jsonl instead")] = None,
+    import_: Annotated[Path | None, typer.Option("--import", help="take decisions from such a file instead")] = None,
+    file: Annotated[Path | None, typer.Option(help="the queue (default: the newest run's)")] = None,
+    port: Annotated[int, typer.Option(help="of the page; 0 takes a free one", min=0, max=65535)] = PORT,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="only print the link")] = False,
+    as_json: Json = False,
+) -> None:
+    """Decide what the feedback on a feature leaves open, on a page of this machine; Ctrl-C ends it.
+
+    A decision is feedback of an agent, stored at once; what is left is there the next time. With --blind the labels go
+    to a file for `ratchet holdout add`. Example: [bold]ratchet review support_routing --as ana[/bold]
+    """
+    if export is not None and import_ is not None:
+        raise BadInput("give --export or --import, not both")
+    with open_session() as session:
+        known = load_feature(session.settings.repo, feature)
+        book = LabelBook(session.store, known) if blind else FeedbackBook(session.store, known)
+        work = _Review(session.settings, session.store, known, book, _reviewer(session.settings, as_name))
+        if import_ is not None:
+            _import(work, import_, file, as_json=as_json)
+            return
+        desk = _open_desk(work, file)
+        if export is not None:
+            _export(work, desk, export, as_json=as_json)
+        else:
+            _serve(work, desk, port, is_shown=not no_browser, as_json=as_json)
+
+
+def _open_desk(work: _Review, file: Path | None) -> Desk:
+    is_blind = work.book.is_blind
+    path = file or find_queue(work.settings, work.store, work.feature.name, is_blind=is_blind)
+    reading = read_items(path, is_blind=is_blind)
+    told = Console(stderr=True, highlight=False)
+    if reading.rejected:
+        told.print(f"{path}: {len(reading.rejected)} lines are no items and left out; the first:", markup=False)
+        told.print(f"  {reading.rejected[0].where}: {reading.rejected[0].reason}", markup=False)
+    if reading.repeated:
+        told.print(f"{path}: {reading.repeated} items stand there twice and are asked once", markup=False)
+    if not reading.items:
+        raise NothingNew(f"nothing to review: {path} holds no items")
+    return Desk(work.feature, reading.items, work.book, work.store)
+
+
+def _serve(work: _Review, desk: Desk, port: int, *, is_shown: bool, as_json: bool) -> None:
+    """Serve the page until Ctrl-C, then say how far it came."""
+    from pages.app import create_app
+    from pages.login import Logins
+    from pages.review import HOME, End, review_pages
+    from pages.server import serve
+
+    logins = Logins()
+
+    def end() -> End:
+        disputed, agreements = _finish(work)
+        return End(_next_command(work), agreements, disputed)
+
+    with contextlib.ExitStack() as stack:
+
+        def ready(address: str) -> None:
+            link = f"{address}/login#{logins.invite(work.reviewer)}"
+            _say_where(work, desk, link)
+            if is_shown and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+                webbrowser.open(stack.enter_context(_private_page(work.settings.home, link)))
+
+        serve(create_app(logins, review_pages(desk, end), HOME), port, on_ready=ready)
+    _summarise(work, desk, as_json=as_json)
+
+
+def _say_where(work: _Review, desk: Desk, link: str) -> None:
+    progress = desk.progress(work.reviewer)
+    what = f"{work.feature.name}{', blind' if work.book.is_blind else ''}"
+    told = Console(stderr=True, highlight=False, soft_wrap=True)
+    told.print(f"review of {what} as {work.reviewer}: {progress.left} of {len(desk.items)} items left", markup=False)
+    if progress.closed:
+        told.print(f"  {progress.closed} cannot be decided here: their interactions are not in the store", markup=False)
+    told.print(f"  open {link}\n  the link works once; Ctrl-C here ends the review", markup=False)
+
+
+@contextlib.contextmanager
+def _private_page(home: Path, link: str) -> Iterator[str]:
+    """The address of a file that only this user reads and that leads to the link.
+
+    Everybody on this machine sees what a browser is started with, and the link holds the token.
+    """
+    path = home / "review" / f"open-{os.getpid()}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as page:
+        page.write(f'<!doctype html><meta http-equiv="refresh" content="0;url={link}"><title>Ratchet</title>')
+    try:
+        yield path.as_uri()
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _summarise(work: _Review, desk: Desk, *, as_json: bool) -> None:
+    disputed, agreements = _finish(work)
+    progress, decided = desk.progress(work.reviewer), desk.decided[work.reviewer]
+    facts = {"feature": work.feature.name, "reviewer": work.reviewer, "decided": decided, **progress._asdict()}
+    facts |= {"next": _next_command(work), "agreement": [a._asdict() for a in agreements]}
+    if work.book.is_blind:
+        facts |= {"labelled_file": str(work.labelled), "disputed": disputed}
+    if as_json:
+        print_json(facts)
+        return
+    told = f"{decided} decided, {progress.skipped} skipped, {progress.left} left ({progress.done} decided in all)"
+    console.print(f"{work.feature.name}: {told}", markup=False)
+    for found in agreements:
+        kappa = "not defined" if found.kappa is None else f"{found.kappa:.2f}"
+        pair = neutral(" and ".join(found.reviewers))
+        console.print(f"  {pair} on {found.items} items: {found.share:.0%} the same, Cohen's kappa {kappa}")
+    if disputed:
+        console.print(f"  {disputed} items stay out: as many votes for one label as for another", markup=False)
+    if progress.done:
+        console.print(f"next: {_next_command(work)}", markup=False, soft_wrap=True)
+
+
+def _finish(work: _Review) -> tuple[int, list[Agreement]]:
+    """Write what was labelled blind; how many items are in dispute, and how far the reviewers agree."""
+    if not isinstance(work.book, LabelBook):
+        return 0, []
+    work.book.read()
+    return work.book.write(work.labelled).disputed, work.book.agreements()
+
+
+def _next_command(work: _Review) -> str:
+    if not work.book.is_blind:
+        return f"ratchet run {work.feature.name}"
+    return f"ratchet holdout add {work.feature.name} {shlex.quote(str(work.labelled))}"
+
+
+def _export(work: _Review, desk: Desk, path: Path, *, as_json: bool) -> None:
+    still = [item for item in desk.items if not desk.decisions(item, work.reviewer)]
+    count = write_sheet(path, still, is_blind=work.book.is_blind)
+    if as_json:
+        print_json({"file": str(path), "rows": count})
+        return
+    console.print(f"{path}: {count} items; fill in the column `decision`, then", markup=False, soft_wrap=True)
+    blind = " --blind" if work.book.is_blind else ""
+    console.print(
+        f"  ratchet review {work.feature.name}{blind} --import {shlex.quote(str(path))}", markup=False, soft_wrap=True
+    )
+
+
+def _import(work: _Review, path: Path, file: Path | None, *, as_json: bool) -> None:
+    report = read_decisions(path, _taker(work, file))
+    rejects = work.settings.home / "imports" / f"{path.name}.rejects.jsonl"
+    if report.refusals:
+        rows = [{"where": r.where, "reason": r.reason, "id": r.record_id} for r in report.refusals]
+        write_whole(rejects, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    _, agreements = _finish(work)
+    if as_json:
+        facts = {k: v for k, v in vars(report).items() if k != "refusals"}
+        facts |= {"rejects_file": str(rejects) if report.refusals else None, "next": _next_command(work)}
+        print_json(facts | {"agreement": [a._asdict() for a in agreements]})
+    else:
+        _tell_import(work, path, report, rejects)
+    if report.rows and report.rows == report.rejected.total():
+        raise BadInput(
+            f"no row of {path} could be used; the first: {report.refusals[0].where}: {report.refusals[0].reason}"
+        )
+
+
+def _tell_import(work: _Review, path: Path, report: SheetReport, rejects: Path) -> None:
+    told = f"{report.stored} new, {report.known} known, {report.empty} empty, {report.rejected.total()} rejected"
+    console.print(f"{path}: {report.rows} rows: {told}", markup=False, soft_wrap=True)
+    for refused in report.refusals[:LISTED]:
+        console.print(f"  {refused.where}: {refused.reason}", markup=False)
+    if report.refusals:
+        console.print(f"  listed in {rejects}", markup=False, soft_wrap=True)
+    if report.stored:
+        console.print(f"next: {_next_command(work)}", markup=False, soft_wrap=True)
+
+
+def _taker(work: _Review, file: Path | None) -> Callable[[dict[str, Any]], bool]:
+    """What keeps one row's decision: of a queue by its interaction, also where a newer queue has it no more."""
+    book, now = work.book, datetime.now(UTC)
+    if isinstance(book, FeedbackBook):
+        book.refresh()
+
+        def keep(row: dict[str, Any]) -> bool:
+            interaction_id = row.get("interaction_id") or ""
+            if not book.knows(interaction_id):
+                raise BadInput("the store does not know its interaction")
+            return book.decide_on(interaction_id, work.reviewer, _target(work, row["decision"], None), now)
+
+        return keep
+    desk = _open_desk(work, file)
+
+    def label(row: dict[str, Any]) -> bool:
+        item = desk.item(row["item_id"])
+        if item is None:
+            raise BadInput("the sample has no such item; name the sample that was exported with --file")
+        return desk.book.decide(item, work.reviewer, _target(work, row["decision"], item), now)
+
+    return label
+
+
+def _target(work: _Review, value: Any, item: Item | None) -> str:
+    try:
+        return to_target(work.feature, value, item)
+    except (BadInput, TypeError) as error:  # without the value, which is somebody's text
+        raise BadInput("the decision is nothing that the feature could serve; see output_schema") from error
+
+
+def _reviewer(settings: Settings, given: str | None) -> str:
+    name = given if given is not None else git.identity(settings.repo)[0]
+    if not name.strip() or len(name) > 100 or not name.isprintable():
+        raise BadInput("--as needs a name of 1 to 100 printable characters")
+    return name.strip()

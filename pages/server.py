@@ -1,0 +1,49 @@
+"""Serves the pages in the foreground, on this machine only."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import sys
+from collections.abc import Callable
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from ratchet.listen import address_of, listen
+
+HOST = "127.0.0.1"  # from another machine the pages are reached through `ssh -L`
+
+
+class _Server(uvicorn.Server):
+    """Calls back when it answers."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+
+def serve(app: ASGIApp, port: int, *, on_ready: Callable[[str], None]) -> None:
+    """Serve until a signal.
+
+    Args:
+        app: what is served.
+        port: 0 takes a free one.
+        on_ready: called with the address, as http://host:port, once it answers.
+
+    Raises:
+        PortInUse: something else listens there.
+    """
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
+    with listen(HOST, port) as listener:
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=3
+        )
+        address = address_of(listener, HOST)
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has shut down
+            _Server(config, lambda: on_ready(address)).run(sockets=[listener])

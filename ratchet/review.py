@@ -1,0 +1,317 @@
+"""The review queue: what a person must look at, and how far the people who look have come.
+
+A queue is a file that the stage curate writes, the most valuable item first; a blind sample is random traffic without
+any answer. Where decisions are kept is a book: `ratchet.verdicts` for a queue, `ratchet.blind` for a sample.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from ratchet.errors import BadInput
+from ratchet.features import Feature
+from ratchet.files import canonical_json, sha256_text
+from ratchet.records import Context, Message, Record, Rejected, read_jsonl
+from ratchet.runs import runs_of
+from ratchet.settings import Settings
+from ratchet.store import Store
+
+QUEUE, BLIND = "review.jsonl", "blind.jsonl"
+SHOWN_BLIND = ("item_id", "messages", "contexts", "variables")  # all else in a line is dropped unread
+LONGEST_DECISION = 100_000  # characters
+SKIP = "review_skip"
+
+
+class Suggestion(Record):
+    """An output that somebody says is right: how much weight stands behind it, of how many sources."""
+
+    target: str = Field(min_length=1)
+    weight: float = 0.0
+    sources: int = 1
+
+
+class Item(BaseModel):
+    """One thing to decide. Blind, there is neither an answer nor a suggestion."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    item_id: str = Field(min_length=1, max_length=200)
+    interaction_id: str = Field(default="", max_length=200)
+    reason: str = ""
+    messages: tuple[Message, ...] = Field(min_length=1)
+    contexts: tuple[Context, ...] = ()
+    variables: dict[str, Any] = {}
+    output: str | None = None
+    suggestions: tuple[Suggestion, ...] = ()
+    uncertainty: float | None = Field(default=None, ge=0, le=1)
+
+    @field_validator("messages", "contexts", "variables", mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        return json.loads(value) if isinstance(value, str) else value  # as the stages keep them in tables
+
+    @cached_property
+    def key(self) -> str:
+        """What a decision on it is kept under: the interaction, or in a blind sample what was asked."""
+        if self.interaction_id:
+            return self.interaction_id
+        asked = [[m.model_dump() for m in self.messages], self.variables, [c.model_dump() for c in self.contexts]]
+        return "asked_" + sha256_text(canonical_json(asked))[:32]
+
+
+class Reading(NamedTuple):
+    """What a file holds: items in its order, lines that are none, and how many repeat an item before them."""
+
+    items: tuple[Item, ...]
+    rejected: list[Rejected]
+    repeated: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a reviewer said is right, as it would be served."""
+
+    key: str
+    reviewer: str
+    target: str
+    at: datetime
+    decision_id: str
+
+
+class Progress(NamedTuple):
+    """Items of a queue by state; they add up to its length. Closed: nothing can be decided about them here."""
+
+    done: int
+    skipped: int
+    left: int
+    closed: int
+
+
+class Book(Protocol):
+    """Where decisions are kept."""
+
+    is_blind: bool
+
+    def refresh(self) -> None:
+        """Read what others decided since."""
+
+    def is_open(self, item: Item) -> bool:
+        """Whether a decision on the item can be kept."""
+
+    def decisions(self, key: str) -> list[Decision]:
+        """The last decision of each reviewer, oldest first."""
+
+    def of(self, reviewer: str) -> list[Decision]:
+        """A reviewer's last decision on each item, oldest first."""
+
+    def decide(self, item: Item, reviewer: str, target: str, now: datetime) -> bool:
+        """Keep a decision; False where it is the reviewer's last word already."""
+
+
+def find_queue(settings: Settings, store: Store, feature: str, *, is_blind: bool) -> Path:
+    """The file of the feature's newest finished run, or the one that `dvc repro` wrote in the clone.
+
+    Raises:
+        BadInput: there is none yet.
+    """
+    name = BLIND if is_blind else QUEUE
+    for run in reversed(runs_of(store, feature)):
+        path = settings.home / "reports" / run.run_id / name
+        if path.is_file():
+            return path
+    path = settings.repo / "data" / feature / name
+    if not path.is_file():
+        raise BadInput(
+            f"{feature} has no {'blind sample' if is_blind else 'review queue'} yet; "
+            f"`ratchet run {feature}` writes one, or name a file with --file"
+        )
+    return path
+
+
+def read_items(path: Path, *, is_blind: bool) -> Reading:
+    """Read a queue, or a blind sample, of which only what was asked is read.
+
+    Raises:
+        BadInput: there is no such file.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file")
+    items: dict[str, Item] = {}
+    ids: set[str] = set()
+    rejected: list[Rejected] = []
+    repeated = 0
+    for where, row in read_jsonl(path):
+        item = row if isinstance(row, Rejected) else _item(row, where, is_blind=is_blind)
+        if isinstance(item, Rejected):
+            rejected.append(item)
+        elif item.key in items or item.item_id in ids:
+            repeated += 1
+        else:
+            items[item.key] = item
+            ids.add(item.item_id)
+    return Reading(tuple(items.values()), rejected, repeated)
+
+
+class Desk:
+    """A queue, the book of its decisions, and each reviewer's way through it. Several threads may use it."""
+
+    def __init__(self, feature: Feature, items: Sequence[Item], book: Book, store: Store) -> None:
+        """Open a queue where its reviewers left it."""
+        self.feature, self.items, self.book = feature, items, book
+        self._store = store
+        self._lock = threading.Lock()
+        self._place = {item.item_id: n for n, item in enumerate(items)}
+        self._skips = {(d.body["key"], d.body["reviewer"]) for d in store.documents(SKIP, feature.name)}
+        self._acts: dict[str, list[str]] = {}
+        self.decided: Counter[str] = Counter()
+        book.refresh()
+        self._closed = frozenset(item.key for item in items if not book.is_open(item))
+
+    def item(self, item_id: str) -> Item | None:
+        """An item of the queue."""
+        place = self._place.get(item_id)
+        return None if place is None else self.items[place]
+
+    def place(self, item: Item) -> int:
+        """Where it stands, from 1."""
+        return self._place[item.item_id] + 1
+
+    def neighbour(self, item: Item, step: int) -> Item | None:
+        """The item so many places further, whatever its state."""
+        place = self._place[item.item_id] + step
+        return self.items[place] if 0 <= place < len(self.items) else None
+
+    def is_closed(self, item: Item) -> bool:
+        """Whether nothing can be decided about it here: the store does not know its interaction."""
+        return item.key in self._closed
+
+    def is_skipped(self, item: Item, reviewer: str) -> bool:
+        """Whether the reviewer passed over it and it is still undecided."""
+        return (item.key, reviewer) in self._skips and not self.decisions(item, reviewer)
+
+    def decisions(self, item: Item, reviewer: str) -> list[Decision]:
+        """What was decided: by everybody in a queue, by the reviewer alone in a blind sample."""
+        found = self.book.decisions(item.key)
+        return [d for d in found if d.reviewer == reviewer] if self.book.is_blind else found
+
+    def decide(self, item: Item, reviewer: str, value: Any, now: datetime) -> bool:
+        """Keep what the reviewer says is right; False where that is their last word already.
+
+        Raises:
+            BadInput: no output that the feature could serve, or an item that is closed.
+        """
+        target = to_target(self.feature, value, item)
+        if self.is_closed(item):
+            raise BadInput("the store does not know this item's interaction; nothing can be kept about it here")
+        with self._lock:
+            self.book.refresh()
+            acts = self._acts_of(reviewer)
+            is_new = self.book.decide(item, reviewer, target, now)
+            acts.append(item.item_id)
+            self.decided[reviewer] += is_new
+        return is_new
+
+    def skip(self, item: Item, reviewer: str) -> None:
+        """Remember that the reviewer passed over the item: it comes back last."""
+        identity = sha256_text(canonical_json([self.feature.name, item.key, reviewer]))
+        with self._lock:
+            body = {"key": item.key, "reviewer": reviewer}
+            self._store.create_document(SKIP, f"skip_{identity[:32]}", self.feature.name, body)
+            self._skips.add((item.key, reviewer))
+            self._acts_of(reviewer).append(item.item_id)
+
+    def undo(self, reviewer: str) -> Item | None:
+        """The item that the reviewer acted on last, and the one before the next time. What was said still stands."""
+        with self._lock:
+            acts = self._acts_of(reviewer)
+            return self.item(acts.pop()) if acts else None
+
+    def first(self, reviewer: str) -> Item | None:
+        """The first item that the reviewer has not met; None where there is none."""
+        self.book.refresh()
+        return next((item for item in self.items if self._is_left(item, reviewer)), None)
+
+    def first_skipped(self, reviewer: str, *, after: Item | None = None) -> Item | None:
+        """The first skipped item, behind the place of another if one is given."""
+        start = 0 if after is None else self.place(after)
+        return next((item for item in self.items[start:] if self.is_skipped(item, reviewer)), None)
+
+    def next_after(self, item: Item, reviewer: str, *, was_skipped: bool) -> Item | None:
+        """What to show after an act: the next item not met, from the start again at the end; then skipped ones.
+
+        Args:
+            was_skipped: the item was a skipped one shown again; then the next of those comes, and at their end None.
+        """
+        place = self.place(item)
+        ahead = (*self.items[place:], *self.items[:place])
+        found = next((other for other in ahead if self._is_left(other, reviewer)), None)
+        return self.first_skipped(reviewer, after=item) if found is None and was_skipped else found
+
+    def progress(self, reviewer: str) -> Progress:
+        """How far the reviewer, or in a queue everybody, has come."""
+        states: Counter[str] = Counter()
+        for item in self.items:
+            is_skipped = (item.key, reviewer) in self._skips
+            is_done = bool(self.decisions(item, reviewer))
+            states[
+                "done" if is_done else "closed" if self.is_closed(item) else "skipped" if is_skipped else "left"
+            ] += 1
+        return Progress(states["done"], states["skipped"], states["left"], states["closed"])
+
+    def _is_left(self, item: Item, reviewer: str) -> bool:
+        is_passed = self.is_closed(item) or (item.key, reviewer) in self._skips
+        return not is_passed and not self.decisions(item, reviewer)
+
+    def _acts_of(self, reviewer: str) -> list[str]:
+        if reviewer not in self._acts:
+            known = {item.key: item.item_id for item in self.items}
+            self._acts[reviewer] = [known[d.key] for d in self.book.of(reviewer) if d.key in known]
+        return self._acts[reviewer]
+
+
+def to_target(feature: Feature, value: Any, item: Item | None = None) -> str:
+    """The decision as it would be served; a text that differs from one shown by its line ends alone is that one.
+
+    Raises:
+        BadInput: empty, too long, not Unicode, or not in the feature's schema.
+    """
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if "\0" in text or len(text) > LONGEST_DECISION:
+        raise BadInput(f"a decision is a text of at most {LONGEST_DECISION} characters without NUL")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput("a decision is Unicode text") from error
+    target = feature.wrap_target(value)
+    if feature.output_schema is not None:
+        return target
+    shown = [] if item is None else [item.output or "", *(s.target for s in item.suggestions)]
+    return next((other for other in shown if _one_line_end(other) == _one_line_end(target)), target)
+
+
+def _one_line_end(text: str) -> str:
+    return text.replace("\r\n", "\n").strip()
+
+
+def _item(row: dict[str, Any], where: str, *, is_blind: bool) -> Item | Rejected:
+    record_id = row.get("item_id") if isinstance(row.get("item_id"), str) else None
+    shown = {field: row[field] for field in SHOWN_BLIND if field in row} if is_blind else row
+    try:
+        item = Item.model_validate(shown)
+        item.model_dump_json()  # a lone surrogate parses and cannot be written
+    except (ValidationError, ValueError, RecursionError) as error:
+        fields = {str(e["loc"][0]) for e in error.errors() if e["loc"]} if isinstance(error, ValidationError) else set()
+        return Rejected(where, f"malformed: {', '.join(sorted(fields)) or 'not Unicode text'}", record_id)
+    if not is_blind and not item.interaction_id:
+        return Rejected(where, "malformed: interaction_id", record_id)
+    return item

@@ -1,0 +1,153 @@
+"""Review queues made of the demonstration's records, and a reviewer at a real server over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from pages.app import create_app
+from pages.login import Logins
+from pages.review import HOME, End, review_pages
+from ratchet.blind import LabelBook
+from ratchet.features import Feature
+from ratchet.feedback import SetAside, resolve
+from ratchet.listen import address_of, listen
+from ratchet.records import Feedback, Interaction, parse_feedback, parse_interaction, read_jsonl
+from ratchet.review import Desk, read_items
+from ratchet.store import Store
+from ratchet.verdicts import FeedbackBook
+
+CLONE = Path(__file__).resolve().parents[1]
+CSRF = "X-CSRF-Token"
+
+
+def demo_records(feature: str) -> tuple[list[Interaction], list[Feedback]]:
+    """What the demonstration recorded."""
+    asked, said = [], []
+    for folder in sorted((CLONE / "data/demo" / feature / "raw/default").iterdir()):
+        asked += [parse_interaction(row, where) for where, row in read_jsonl(folder / "interactions.jsonl")]
+        said += [parse_feedback(row, where) for where, row in read_jsonl(folder / "feedback.jsonl")]
+    return [a for a in asked if isinstance(a, Interaction)], [s for s in said if isinstance(s, Feedback)]
+
+
+def queue_rows(feature: Feature, limit: int = 40) -> list[dict[str, Any]]:
+    """Review lines of what the demonstration's feedback leaves open, in the form in which curate writes them."""
+    asked, said = demo_records(feature.name)
+    by_interaction = defaultdict(list)
+    for one in said:
+        by_interaction[one.interaction_id].append(one)
+    rows = []
+    for interaction in asked:
+        feedbacks = by_interaction[interaction.interaction_id]
+        found = resolve(_snapshot_row(interaction), feedbacks, feature)
+        if feedbacks and isinstance(found, SetAside):
+            rows.append(review_row(feature, interaction, feedbacks, found.reason))
+    return rows[:limit]
+
+
+def review_row(feature: Feature, asked: Interaction, said: Sequence[Feedback], reason: str) -> dict[str, Any]:
+    """One review line."""
+    targets = [feature.wrap_target(f.value) for f in said if f.kind == "correction"]
+    targets += [feature.wrap_target(asked.output.content) for f in said if f.kind == "thumb" and f.value]
+    suggestions = [{"target": t, "weight": 0.8 * targets.count(t), "sources": targets.count(t)} for t in set(targets)]
+    return {
+        "item_id": f"it_{asked.interaction_id[-12:]}",
+        "interaction_id": asked.interaction_id,
+        "reason": reason,
+        "messages": [m.model_dump() for m in asked.input.messages],
+        "contexts": [c.model_dump() for c in asked.contexts],
+        "output": asked.output.content,
+        "suggestions": sorted(suggestions, key=lambda s: (-s["weight"], s["target"])),
+        "uncertainty": round(1 / (1 + len(targets)), 2),
+    }
+
+
+def blind_rows(feature: str, limit: int = 12) -> list[dict[str, Any]]:
+    """Blind lines of the demonstration's traffic."""
+    fields = ("messages", "contexts")
+    rows = [a.model_dump(mode="json") for a in demo_records(feature)[0]]
+    asked = [{"item_id": f"bl_{r['interaction_id'][-12:]}", **r["input"], "contexts": r["contexts"]} for r in rows]
+    unique = {json.dumps([row[f] for f in fields]): row for row in asked}
+    return list(unique.values())[:limit]
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    """Write JSONL."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def open_desk(store: Store, feature: Feature, path: Path, *, is_blind: bool = False) -> Desk:
+    """The desk of a queue or sample."""
+    book = LabelBook(store, feature) if is_blind else FeedbackBook(store, feature)
+    return Desk(feature, read_items(path, is_blind=is_blind).items, book, store)
+
+
+class Served:
+    """A running server of the review page."""
+
+    def __init__(self, desk: Desk, address: str, logins: Logins) -> None:
+        self.desk, self.address, self.logins = desk, address, logins
+
+    def link(self, person: str = "ana") -> str:
+        return f"{self.address}/login#{self.logins.invite(person)}"
+
+    def log_in(self, person: str = "ana") -> Reviewer:
+        client = httpx.Client(base_url=self.address, headers={"Origin": self.address})
+        assert client.post("/login", json={"token": self.logins.invite(person)}).status_code == 200
+        page = client.get(HOME).text
+        return Reviewer(client, page.split('name="csrf" content="')[1].split('"')[0])
+
+
+class Reviewer:
+    """A logged-in person."""
+
+    def __init__(self, client: httpx.Client, csrf: str) -> None:
+        self.client, self.csrf = client, csrf
+
+    def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
+        return self.client.post(f"{HOME}/{path}", json=body, headers={CSRF: self.csrf} | headers)
+
+    def shown(self, answer: httpx.Response) -> str | None:
+        """The id of the item that an answer shows; None at the end."""
+        return answer.text.split('data-item="')[1].split('"')[0] if 'data-item="' in answer.text else None
+
+
+@contextmanager
+def serving(desk: Desk) -> Iterator[Served]:
+    """The real application behind a real socket."""
+    logins = Logins()
+
+    def end() -> End:
+        if not isinstance(desk.book, LabelBook):
+            return End("ratchet run support_routing", (), 0)
+        desk.book.read()
+        return End("ratchet holdout add F FILE", desk.book.agreements(), desk.book.labelled().disputed)
+
+    listener: socket.socket = listen("127.0.0.1", 0)
+    app = create_app(logins, review_pages(desk, end), HOME)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, ws="none"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield Served(desk, address_of(listener, "127.0.0.1"), logins)
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
+
+
+def _snapshot_row(asked: Interaction) -> dict[str, Any]:
+    row = asked.model_dump(mode="json")
+    row |= {"output": asked.output.content, "messages": json.dumps(row["input"]["messages"])}
+    return row | {"variables": "{}", "contexts": json.dumps(row["contexts"])}
