@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +19,11 @@ from rich.console import Console
 from cli.session import Json, console, neutral, open_session, print_json
 from ratchet import git
 from ratchet.blind import Agreement, LabelBook
+from ratchet.desk import Desk
 from ratchet.errors import BadInput, NothingNew
 from ratchet.features import Feature, load_feature
 from ratchet.files import write_whole
-from ratchet.review import Desk, Item, find_queue, read_items, to_target
+from ratchet.review import Item, find_queue, read_items, to_target
 from ratchet.settings import Settings
 from ratchet.sheets import SheetReport, read_decisions, write_sheet
 from ratchet.store import Store
@@ -93,7 +94,7 @@ def _open_desk(work: _Review, file: Path | None) -> Desk:
     reading = read_items(path, is_blind=is_blind)
     told = Console(stderr=True, highlight=False)
     if reading.rejected:
-        told.print(f"{path}: {len(reading.rejected)} lines are no items and left out; the first:", markup=False)
+        told.print(f"{path}: {len(reading.rejected)} left out, as no items; the first:", markup=False)
         told.print(f"  {reading.rejected[0].where}: {reading.rejected[0].reason}", markup=False)
     if reading.repeated:
         told.print(f"{path}: {reading.repeated} items stand there twice and are asked once", markup=False)
@@ -112,7 +113,7 @@ def _serve(work: _Review, desk: Desk, port: int, *, is_shown: bool, as_json: boo
     logins = Logins()
 
     def end() -> End:
-        disputed, agreements = _finish(work)
+        disputed, agreements = _finish(work, desk.items)
         return End(_next_command(work), agreements, disputed)
 
     with contextlib.ExitStack() as stack:
@@ -154,12 +155,12 @@ def _private_page(home: Path, link: str) -> Iterator[str]:
 
 
 def _summarise(work: _Review, desk: Desk, *, as_json: bool) -> None:
-    disputed, agreements = _finish(work)
+    disputed, agreements = _finish(work, desk.items)
     progress, decided = desk.progress(work.reviewer), desk.decided[work.reviewer]
     facts = {"feature": work.feature.name, "reviewer": work.reviewer, "decided": decided, **progress._asdict()}
-    facts |= {"next": _next_command(work), "agreement": [a._asdict() for a in agreements]}
+    facts |= {"next": _next_command(work) if progress.done else None, "agreement": [a._asdict() for a in agreements]}
     if work.book.is_blind:
-        facts |= {"labelled_file": str(work.labelled), "disputed": disputed}
+        facts |= {"labelled_file": str(work.labelled) if progress.done else None, "disputed": disputed}
     if as_json:
         print_json(facts)
         return
@@ -175,12 +176,12 @@ def _summarise(work: _Review, desk: Desk, *, as_json: bool) -> None:
         console.print(f"next: {_next_command(work)}", markup=False, soft_wrap=True)
 
 
-def _finish(work: _Review) -> tuple[int, list[Agreement]]:
+def _finish(work: _Review, items: Sequence[Item]) -> tuple[int, list[Agreement]]:
     """Write what was labelled blind; how many items are in dispute, and how far the reviewers agree."""
     if not isinstance(work.book, LabelBook):
         return 0, []
     work.book.read()
-    return work.book.write(work.labelled).disputed, work.book.agreements()
+    return work.book.write(work.labelled, items).disputed, work.book.agreements(items)
 
 
 def _next_command(work: _Review) -> str:
@@ -203,22 +204,21 @@ def _export(work: _Review, desk: Desk, path: Path, *, as_json: bool) -> None:
 
 
 def _import(work: _Review, path: Path, file: Path | None, *, as_json: bool) -> None:
-    report = read_decisions(path, _taker(work, file))
+    sample = _open_desk(work, file).items if work.book.is_blind else ()
+    report = read_decisions(path, _taker(work, sample))
     rejects = work.settings.home / "imports" / f"{path.name}.rejects.jsonl"
     if report.refusals:
         rows = [{"where": r.where, "reason": r.reason, "id": r.record_id} for r in report.refusals]
         write_whole(rejects, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    _, agreements = _finish(work)
+    _finish(work, sample)
     if as_json:
         facts = {k: v for k, v in vars(report).items() if k != "refusals"}
-        facts |= {"rejects_file": str(rejects) if report.refusals else None, "next": _next_command(work)}
-        print_json(facts | {"agreement": [a._asdict() for a in agreements]})
+        print_json(facts | {"rejects_file": str(rejects) if report.refusals else None, "next": _next_command(work)})
     else:
         _tell_import(work, path, report, rejects)
     if report.rows and report.rows == report.rejected.total():
-        raise BadInput(
-            f"no row of {path} could be used; the first: {report.refusals[0].where}: {report.refusals[0].reason}"
-        )
+        first = report.refusals[0]
+        raise BadInput(f"no row of {path} could be used; the first: {first.where}: {first.reason}")
 
 
 def _tell_import(work: _Review, path: Path, report: SheetReport, rejects: Path) -> None:
@@ -232,11 +232,11 @@ def _tell_import(work: _Review, path: Path, report: SheetReport, rejects: Path) 
         console.print(f"next: {_next_command(work)}", markup=False, soft_wrap=True)
 
 
-def _taker(work: _Review, file: Path | None) -> Callable[[dict[str, Any]], bool]:
+def _taker(work: _Review, sample: Sequence[Item]) -> Callable[[dict[str, Any]], bool]:
     """What keeps one row's decision: of a queue by its interaction, also where a newer queue has it no more."""
     book, now = work.book, datetime.now(UTC)
+    book.refresh()
     if isinstance(book, FeedbackBook):
-        book.refresh()
 
         def keep(row: dict[str, Any]) -> bool:
             interaction_id = row.get("interaction_id") or ""
@@ -245,13 +245,13 @@ def _taker(work: _Review, file: Path | None) -> Callable[[dict[str, Any]], bool]
             return book.decide_on(interaction_id, work.reviewer, _target(work, row["decision"], None), now)
 
         return keep
-    desk = _open_desk(work, file)
+    asked = {item.item_id: item for item in sample}
 
     def label(row: dict[str, Any]) -> bool:
-        item = desk.item(row["item_id"])
+        item = asked.get(row["item_id"])
         if item is None:
             raise BadInput("the sample has no such item; name the sample that was exported with --file")
-        return desk.book.decide(item, work.reviewer, _target(work, row["decision"], item), now)
+        return book.decide(item, work.reviewer, _target(work, row["decision"], item), now)
 
     return label
 

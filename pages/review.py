@@ -12,7 +12,8 @@ from starlette.responses import Response
 from pages.app import Page, Refusal, Visit
 from pages.render import page
 from ratchet.blind import Agreement
-from ratchet.review import LONGEST_DECISION, Desk, Item
+from ratchet.desk import Desk
+from ratchet.review import LONGEST_DECISION, Item
 
 HOME = "/review"
 KEYS = "123456789bdefghilmnopqrtvwxyz"  # of labels; a c s u j k are commands

@@ -41,9 +41,13 @@ def serve(app: ASGIApp, port: int, *, on_ready: Callable[[str], None]) -> None:
     """
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
     with listen(HOST, port) as listener:
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=3
-        )
         address = address_of(listener, HOST)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has shut down
-            _Server(config, lambda: on_ready(address)).run(sockets=[listener])
+            _Server(configure(app), lambda: on_ready(address)).run(sockets=[listener])
+
+
+def configure(app: ASGIApp) -> uvicorn.Config:
+    """How the pages are served: without a log of requests and without a header that names the server."""
+    return uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=3
+    )

@@ -37,7 +37,7 @@ class Labelled(NamedTuple):
 
 
 class LabelBook:
-    """The labels of all reviewers of a feature's blind samples, with what was asked, in the store."""
+    """The labels of all reviewers of a feature's blind samples, in the store."""
 
     is_blind = True
 
@@ -64,11 +64,11 @@ class LabelBook:
 
     def decisions(self, key: str) -> list[Decision]:
         """Each reviewer's label, oldest first."""
-        return sorted((_decision(body) for body in self._labels.get(key, {}).values()), key=lambda d: d.at)
+        return sorted(map(_decision, list(self._labels.get(key, {}).values())), key=lambda d: d.at)
 
     def of(self, reviewer: str) -> list[Decision]:
         """A reviewer's labels, oldest first."""
-        found = [_decision(said[reviewer]) for said in self._labels.values() if reviewer in said]
+        found = [_decision(said[reviewer]) for said in list(self._labels.values()) if reviewer in said]
         return sorted(found, key=lambda d: d.at)
 
     def decide(self, item: Item, reviewer: str, target: str, now: datetime) -> bool:
@@ -76,51 +76,47 @@ class LabelBook:
         before = self._labels.get(item.key, {}).get(reviewer)
         if before is not None and before["expected"] == target:
             return False
-        body = {
-            "key": item.key,
-            "item_id": item.item_id,
-            "reviewer": reviewer,
-            "at": now.isoformat(),
-            "expected": target,
-            "messages": [m.model_dump() for m in item.messages],
-            "variables": item.variables,
-            "contexts": [c.model_dump() for c in item.contexts],
-        }
+        said = {"key": item.key, "item_id": item.item_id, "reviewer": reviewer, "expected": target}
+        body = {**said, "at": now.isoformat()}
         self._keep(f"label_{sha256_text(canonical_json([self._feature.name, item.key, reviewer]))[:32]}", body)
         self._labels.setdefault(item.key, {})[reviewer] = body
         return True
 
-    def labelled(self) -> Labelled:
-        """Each labelled item once, by key: the label that most reviewers gave, or the last text written.
+    def labelled(self, items: Sequence[Item]) -> Labelled:
+        """Each labelled item of a sample with the label that most reviewers gave, or the last text written.
 
         Of labels that as many reviewers gave none is right: such an item stays out and is counted.
         """
         rows, disputed = [], 0
-        for _, said in sorted(self._labels.items()):
-            bodies = sorted(said.values(), key=lambda body: str(body["at"]))
-            ranked = Counter(body["expected"] for body in bodies).most_common(2)
+        for item in items:
+            said = self.decisions(item.key)
+            ranked = Counter(d.target for d in said).most_common(2)
             is_tied = len(ranked) == 2 and ranked[0][1] == ranked[1][1]
             if is_tied and self._feature.enum_field() is not None:
                 disputed += 1
-                continue
-            asked = {f: bodies[-1][f] for f in ("messages", "variables", "contexts") if bodies[-1][f]}
-            rows.append({**asked, "expected": bodies[-1]["expected"] if is_tied else ranked[0][0]})
+            elif said:
+                asked = item.model_dump(mode="json", include={"messages", "contexts", "variables"})
+                expected = said[-1].target if is_tied else ranked[0][0]
+                rows.append({**{field: value for field, value in asked.items() if value}, "expected": expected})
         return Labelled(rows, disputed)
 
-    def write(self, path: Path) -> Labelled:
-        """Write the labelled items as `ratchet holdout add` reads them."""
-        found = self.labelled()
-        write_whole(path, "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in found.rows))
+    def write(self, path: Path, items: Sequence[Item]) -> Labelled:
+        """Write the labelled items of a sample as `ratchet holdout add` reads them; without any there is no file."""
+        found = self.labelled(items)
+        if found.rows:
+            lines = (json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in found.rows)
+            write_whole(path, "".join(lines))
         return found
 
-    def agreements(self) -> list[Agreement]:
+    def agreements(self, items: Sequence[Item]) -> list[Agreement]:
         """Each pair of reviewers that labelled an item in common; none for free text, where no two texts are equal."""
         if self._feature.enum_field() is None:
             return []
         pairs: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
-        for said in self._labels.values():
-            for one, other in combinations(sorted(said), 2):
-                pairs[one, other].append((said[one]["expected"], said[other]["expected"]))
+        for item in items:
+            said = sorted(self.decisions(item.key), key=lambda d: d.reviewer)
+            for one, other in combinations(said, 2):
+                pairs[one.reviewer, other.reviewer].append((one.target, other.target))
         return [
             Agreement(names, len(both), sum(a == b for a, b in both) / len(both), cohens_kappa(both))
             for names, both in sorted(pairs.items())

@@ -58,11 +58,11 @@ class FeedbackBook:
 
     def decisions(self, key: str) -> list[Decision]:
         """The last decision of each reviewer on an interaction, oldest first."""
-        return sorted(self._decisions.get(key, {}).values(), key=lambda d: d.at)
+        return sorted(list(self._decisions.get(key, {}).values()), key=lambda d: d.at)
 
     def of(self, reviewer: str) -> list[Decision]:
         """A reviewer's last decision on each interaction, oldest first."""
-        found = (said[reviewer] for said in self._decisions.values() if reviewer in said)
+        found = (said[reviewer] for said in list(self._decisions.values()) if reviewer in said)
         return sorted(found, key=lambda d: d.at)
 
     def decide(self, item: Item, reviewer: str, target: str, now: datetime) -> bool:

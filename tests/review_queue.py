@@ -8,6 +8,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ import uvicorn
 from pages.app import create_app
 from pages.login import Logins
 from pages.review import HOME, End, review_pages
+from pages.server import configure
 from ratchet.blind import LabelBook
+from ratchet.desk import Desk
 from ratchet.features import Feature
 from ratchet.feedback import SetAside, resolve
 from ratchet.listen import address_of, listen
 from ratchet.records import Feedback, Interaction, parse_feedback, parse_interaction, read_jsonl
-from ratchet.review import Desk, read_items
+from ratchet.review import read_items
 from ratchet.store import Store
 from ratchet.verdicts import FeedbackBook
 
@@ -30,6 +33,7 @@ CLONE = Path(__file__).resolve().parents[1]
 CSRF = "X-CSRF-Token"
 
 
+@cache
 def demo_records(feature: str) -> tuple[list[Interaction], list[Feedback]]:
     """What the demonstration recorded."""
     asked, said = [], []
@@ -48,7 +52,7 @@ def queue_rows(feature: Feature, limit: int = 40) -> list[dict[str, Any]]:
     rows = []
     for interaction in asked:
         feedbacks = by_interaction[interaction.interaction_id]
-        found = resolve(_snapshot_row(interaction), feedbacks, feature)
+        found = resolve(snapshot_row(interaction), feedbacks, feature)
         if feedbacks and isinstance(found, SetAside):
             rows.append(review_row(feature, interaction, feedbacks, found.reason))
     return rows[:limit]
@@ -98,12 +102,18 @@ class Served:
 
     def __init__(self, desk: Desk, address: str, logins: Logins) -> None:
         self.desk, self.address, self.logins = desk, address, logins
+        self._clients: list[httpx.Client] = []
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
 
     def link(self, person: str = "ana") -> str:
         return f"{self.address}/login#{self.logins.invite(person)}"
 
     def log_in(self, person: str = "ana") -> Reviewer:
         client = httpx.Client(base_url=self.address, headers={"Origin": self.address})
+        self._clients.append(client)
         assert client.post("/login", json={"token": self.logins.invite(person)}).status_code == 200
         page = client.get(HOME).text
         return Reviewer(client, page.split('name="csrf" content="')[1].split('"')[0])
@@ -132,22 +142,27 @@ def serving(desk: Desk) -> Iterator[Served]:
         if not isinstance(desk.book, LabelBook):
             return End("ratchet run support_routing", (), 0)
         desk.book.read()
-        return End("ratchet holdout add F FILE", desk.book.agreements(), desk.book.labelled().disputed)
+        return End(
+            "ratchet holdout add F FILE", desk.book.agreements(desk.items), desk.book.labelled(desk.items).disputed
+        )
 
     listener: socket.socket = listen("127.0.0.1", 0)
     app = create_app(logins, review_pages(desk, end), HOME)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, ws="none"))
+    server = uvicorn.Server(configure(app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
+    served = Served(desk, address_of(listener, "127.0.0.1"), logins)
     try:
-        yield Served(desk, address_of(listener, "127.0.0.1"), logins)
+        yield served
     finally:
+        served.close()
         server.should_exit = True
         thread.join(10)
         listener.close()
 
 
-def _snapshot_row(asked: Interaction) -> dict[str, Any]:
+def snapshot_row(asked: Interaction) -> dict[str, Any]:
+    """An interaction in the columns of the stage snapshot that resolving reads."""
     row = asked.model_dump(mode="json")
     row |= {"output": asked.output.content, "messages": json.dumps(row["input"]["messages"])}
     return row | {"variables": "{}", "contexts": json.dumps(row["contexts"])}
