@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shlex
+import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -122,7 +123,9 @@ def _serve(work: _Review, desk: Desk, port: int, *, is_shown: bool, as_json: boo
             link = f"{address}/login#{logins.invite(work.reviewer)}"
             _say_where(work, desk, link)
             if is_shown and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-                webbrowser.open(stack.enter_context(_private_page(work.settings.home, link)))
+                page = stack.enter_context(_private_page(work.settings.home, link))
+                # In a thread: a browser of the terminal returns when it is closed, and needs the server until then.
+                threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
 
         serve(create_app(logins, review_pages(desk, end), HOME), port, on_ready=ready)
     _summarise(work, desk, as_json=as_json)
@@ -240,7 +243,7 @@ def _taker(work: _Review, sample: Sequence[Item]) -> Callable[[dict[str, Any]], 
 
         def keep(row: dict[str, Any]) -> bool:
             interaction_id = row.get("interaction_id") or ""
-            if not book.knows(interaction_id):
+            if book.unknown([interaction_id]):
                 raise BadInput("the store does not know its interaction")
             return book.decide_on(interaction_id, work.reviewer, _target(work, row["decision"], None), now)
 

@@ -58,9 +58,9 @@ class LabelBook:
             labels[found.body["key"]][found.body["reviewer"]] = found.body
         self._labels = dict(labels)
 
-    def is_open(self, item: Item) -> bool:
-        """Every item may be labelled."""
-        return True
+    def closed(self, items: Sequence[Item]) -> frozenset[str]:
+        """None: every item may be labelled."""
+        return frozenset()
 
     def decisions(self, key: str) -> list[Decision]:
         """Each reviewer's label, oldest first."""

@@ -39,7 +39,7 @@ class Desk:
         self._acts: dict[str, list[str]] = {}
         self.decided: Counter[str] = Counter()
         book.refresh()
-        self._closed = frozenset(item.key for item in items if not book.is_open(item))
+        self._closed = book.closed(items)
 
     def item(self, item_id: str) -> Item | None:
         """An item of the queue."""

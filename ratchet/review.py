@@ -7,6 +7,7 @@ any answer. Where decisions are kept is a book: `ratchet.verdicts` for a queue, 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -92,8 +93,8 @@ class Book(Protocol):
     def refresh(self) -> None:
         """Read what others decided since."""
 
-    def is_open(self, item: Item) -> bool:
-        """Whether a decision on the item can be kept."""
+    def closed(self, items: Sequence[Item]) -> frozenset[str]:
+        """The keys of the items on which no decision can be kept."""
 
     def decisions(self, key: str) -> list[Decision]:
         """The last decision of each reviewer, oldest first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,11 +15,12 @@ from ratchet.features import Feature
 from ratchet.files import canonical_json, sha256_text
 from ratchet.records import Feedback, Source
 from ratchet.review import Decision, Item
-from ratchet.store import Store
+from ratchet.store import Store, interactions
 from ratchet.store import feedback as feedbacks
 
 PREFIX = "review_"
 TICK = timedelta(microseconds=1)
+CHUNK = 500  # ids in one query
 
 
 class FeedbackBook:
@@ -47,14 +49,21 @@ class FeedbackBook:
             if said.kind == "correction" and said.source.type == "agent":
                 self._take(said)
 
-    def is_open(self, item: Item) -> bool:
-        """Whether the store knows the interaction; where its id was personal data, a queue holds a pseudonym."""
-        return self.knows(item.interaction_id)
+    def closed(self, items: Sequence[Item]) -> frozenset[str]:
+        """The items whose interaction the store does not know: where its id was personal data, a queue has another."""
+        return frozenset(self.unknown([item.interaction_id for item in items]))
 
-    def knows(self, interaction_id: str) -> bool:
-        """Whether the feature has an interaction of this id in the store."""
-        found = self._store.interaction(interaction_id)
-        return found is not None and found.feature == self._feature.name
+    def unknown(self, interaction_ids: Sequence[str]) -> set[str]:
+        """Those of the ids under which the feature has no interaction in the store."""
+        found: set[str] = set()
+        with self._store.reader.connect() as connection:
+            for start in range(0, len(interaction_ids), CHUNK):
+                query = sa.select(interactions.c.interaction_id).where(
+                    interactions.c.feature == self._feature.name,
+                    interactions.c.interaction_id.in_(interaction_ids[start : start + CHUNK]),
+                )
+                found.update(connection.execute(query).scalars())
+        return set(interaction_ids) - found
 
     def decisions(self, key: str) -> list[Decision]:
         """The last decision of each reviewer on an interaction, oldest first."""

@@ -22,7 +22,6 @@ from pages.server import configure
 from ratchet.blind import LabelBook
 from ratchet.desk import Desk
 from ratchet.features import Feature
-from ratchet.feedback import SetAside, resolve
 from ratchet.listen import address_of, listen
 from ratchet.records import Feedback, Interaction, parse_feedback, parse_interaction, read_jsonl
 from ratchet.review import read_items
@@ -43,19 +42,16 @@ def demo_records(feature: str) -> tuple[list[Interaction], list[Feedback]]:
     return [a for a in asked if isinstance(a, Interaction)], [s for s in said if isinstance(s, Feedback)]
 
 
-def queue_rows(feature: Feature, limit: int = 40) -> list[dict[str, Any]]:
+def queue_rows(feature: Feature) -> list[dict[str, Any]]:
     """Review lines of what the demonstration's feedback leaves open, in the form in which curate writes them."""
     asked, said = demo_records(feature.name)
     by_interaction = defaultdict(list)
     for one in said:
         by_interaction[one.interaction_id].append(one)
-    rows = []
-    for interaction in asked:
-        feedbacks = by_interaction[interaction.interaction_id]
-        found = resolve(snapshot_row(interaction), feedbacks, feature)
-        if feedbacks and isinstance(found, SetAside):
-            rows.append(review_row(feature, interaction, feedbacks, found.reason))
-    return rows[:limit]
+    doubted = {one.interaction_id for one in said if one.kind == "thumb" and not one.value}
+    doubted -= {one.interaction_id for one in said if one.kind == "correction"}
+    found = [a for a in asked if a.interaction_id in doubted]
+    return [review_row(feature, a, by_interaction[a.interaction_id], "negative without correction") for a in found]
 
 
 def review_row(feature: Feature, asked: Interaction, said: Sequence[Feedback], reason: str) -> dict[str, Any]:
@@ -159,10 +155,3 @@ def serving(desk: Desk) -> Iterator[Served]:
         server.should_exit = True
         thread.join(10)
         listener.close()
-
-
-def snapshot_row(asked: Interaction) -> dict[str, Any]:
-    """An interaction in the columns of the stage snapshot that resolving reads."""
-    row = asked.model_dump(mode="json")
-    row |= {"output": asked.output.content, "messages": json.dumps(row["input"]["messages"])}
-    return row | {"variables": "{}", "contexts": json.dumps(row["contexts"])}

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -148,15 +149,28 @@ def test_blind_labels_become_the_holdout(ratchet, queue: Path, routing: Settings
     assert added.status == 0 and "3 items in the holdout" in added.out  # the fourth is in dispute
 
 
+@pytest.mark.slow
+def test_agreement_of_two_is_told_at_the_end(ratchet, queue: Path, routing: Settings, tmp_path: Path) -> None:
+    for name, labels in (("ana", ["cards", "loans", "cards", "loans"]), ("ben", ["cards", "loans", "loans", ""])):
+        ratchet("review", "routing", "--blind", "--export", str(tmp_path / "o.csv"), "--as", name)
+        fill(tmp_path / "o.csv", labels)
+        ratchet("review", "routing", "--blind", "--import", str(tmp_path / "o.csv"), "--as", name)
+    process, _ = start(routing, "--blind", "--as", "eve")
+    process.send_signal(signal.SIGINT)
+    out = process.communicate(timeout=20)[0]
+    assert "routing: 0 decided, 0 skipped, 4 left" in out
+    assert "  ana and ben on 3 items: 67% the same, Cohen's kappa 0.40\n  1 items stay out" in out
+
+
 def test_blind_row_that_the_sample_does_not_hold_is_named(ratchet, queue: Path, tmp_path: Path) -> None:
     rows = [{"item_id": i, "decision": "cards"} for i in ("n0", "gone")]
     ended = ratchet("review", "routing", "--blind", "--import", str(write_rows(tmp_path / "i.jsonl", rows)))
     assert "1 new, 0 known, 0 empty, 1 rejected" in ended.out and "i.jsonl:2: the sample has no such item" in ended.out
 
 
-def start(routing: Settings, *arguments: str) -> tuple[subprocess.Popen[str], str]:
+def start(routing: Settings, *arguments: str, **display: str) -> tuple[subprocess.Popen[str], str]:
     """Start the command as a person would; the process and the link it shows."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    kept = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")} | display
     environ = kept | {"RATCHET_REPO": str(routing.repo), "RATCHET_HOME": str(routing.home), "PYTHONPATH": str(CLONE)}
     command = [sys.executable, "-m", "cli.main", "review", "routing", "--port", "0", *arguments]
     process = subprocess.Popen(command, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -185,6 +199,25 @@ def test_command_serves_until_ctrl_c_and_tells_how_far_it_came(queue: Path, rout
     assert values(store) == {"i0": ("loans", "ana")}
 
 
+@pytest.mark.slow
+def test_browser_gets_the_link_by_a_file_that_only_its_user_reads(
+    queue: Path, routing: Settings, tmp_path: Path
+) -> None:
+    script = tmp_path / "browser.sh"
+    script.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/told\ncp -p "${{1#file://}}" {tmp_path}/page\n')
+    script.chmod(0o755)
+    process, link = start(routing, "--as", "ana", DISPLAY=":9", BROWSER=f"{script} %s")
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "page").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    told, page = (tmp_path / "told").read_text().strip(), tmp_path / "page"
+    assert link.split("#")[1] not in told and link in page.read_text() and page.stat().st_mode & 0o777 == 0o600
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert not Path(told.removeprefix("file://")).exists()
+
+
+@pytest.mark.slow
 def test_killed_command_loses_no_label(queue: Path, routing: Settings) -> None:
     process, link = start(routing, "--blind", "--as", "ana")
     log_in(link).post("decide", {"item": "n2", "value": "loans"})

@@ -6,9 +6,8 @@ import pytest
 
 from pages.review import KEYS, choices_of
 from ratchet.features import Feature
-from ratchet.feedback import Example, resolve
 from ratchet.store import Store
-from tests.review_queue import HOME, Served, demo_records, open_desk, queue_rows, serving, snapshot_row, write_rows
+from tests.review_queue import HOME, Served, demo_records, open_desk, queue_rows, serving, write_rows
 
 EVIL = '"><img src=x onerror=alert(1)><script>alert(2)</script>\u202e{{ 7*7 }}</textarea><h1>'
 
@@ -18,15 +17,11 @@ def decided(store: Store, feature: str = "support_routing") -> dict[str, object]
     return {record.interaction_id: record.value for record in found}
 
 
-def test_decisions_are_feedback_that_resolve_uses(served: Served, demo_store: Store, routing_feature: Feature) -> None:
+def test_decision_is_stored_as_feedback_and_the_next_item_shown(served: Served, demo_store: Store) -> None:
     ana, items = served.log_in(), served.desk.items
     shown = ana.post("decide", {"item": items[0].item_id, "value": "loan_mortgage"})
     assert shown.status_code == 200 and ana.shown(shown) == items[1].item_id
     assert decided(demo_store) == {items[0].interaction_id: "loan_mortgage"}
-    asked = next(a for a in demo_records("support_routing")[0] if a.interaction_id == items[0].interaction_id)
-    said = [r for _, _, r in demo_store.feedback("support_routing") if r.interaction_id == asked.interaction_id]
-    found = resolve(snapshot_row(asked), said, routing_feature)
-    assert isinstance(found, Example) and (found.label, found.weight) == ("loan_mortgage", 1.0)
 
 
 def test_skip_undo_and_the_end(served: Served) -> None:
@@ -120,6 +115,13 @@ def test_free_text_is_prefilled_edited_and_stored(written: Served, demo_store: S
     assert ana.post("decide", {"item": item.item_id, "value": better}).status_code == 200
     assert decided(demo_store, "help_answers")[item.interaction_id] == better
     assert "Free if the chip failed." in ana.client.get(f"{HOME}?item={item.item_id}").text
+
+
+def test_what_another_reviewer_wrote_is_shown(written: Served) -> None:
+    ana, ben, item = written.log_in("ana"), written.log_in("<b>ben"), written.desk.items[0]
+    ben.post("decide", {"item": item.item_id, "value": "It is <i>free</i>."})
+    page = ana.client.get(f"{HOME}?item={item.item_id}").text
+    assert "&lt;b&gt;ben wrote:" in page and "It is &lt;i&gt;free&lt;/i&gt;." in page and "You decided" not in page
 
 
 def test_accepted_answer_is_the_answer_to_the_letter(written: Served, demo_store: Store) -> None:

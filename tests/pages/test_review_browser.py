@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from selenium import webdriver
@@ -15,11 +16,12 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from ratchet.features import Feature
-from ratchet.feedback import Example, resolve
-from ratchet.records import read_holdout
-from ratchet.store import Store
-from tests.review_queue import Served, demo_records, open_desk, queue_rows, serving, snapshot_row, write_rows
+from ratchet.features import Feature, load_feature
+from ratchet.records import Interaction, read_holdout
+from ratchet.store import Store, open_store
+from tests.review_queue import Served, open_desk, queue_rows, serving, write_rows
+from tests.routing_clone import target
+from tests.tasks.batch import Batch
 
 pytestmark = pytest.mark.slow
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,900")
@@ -71,38 +73,53 @@ def open_page(browser: WebDriver, served: Served, person: str = "ana") -> str:
     return link
 
 
-def test_a_queue_is_gone_through_with_the_keys_alone(
-    browser: WebDriver, press: Callable[..., str | None], demo_store: Store, routing_feature: Feature, tmp_path: Path
+def test_a_queue_is_gone_through_with_the_keys_alone_and_curate_uses_what_was_decided(
+    browser: WebDriver, press: Callable[..., str | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = queue_rows(routing_feature)[:4]
-    rows[0]["suggestions"] = [{"target": routing_feature.wrap_target("loan_mortgage"), "weight": 2.0, "sources": 2}]
-    rows[3]["messages"].append({"role": "user", "content": EVIL})
-    with serving(open_desk(demo_store, routing_feature, write_rows(tmp_path / "q.jsonl", rows))) as served:
-        link, ids = open_page(browser, served), [row["item_id"] for row in rows]
-        assert press("?") == ids[0] and browser.switch_to.active_element.text.startswith("Close")
-        press(Keys.ESCAPE)
-        assert press(Keys.ENTER, then="moves") == ids[1]  # accept the suggestion
-        assert press("c", "fraud", Keys.ENTER, then="moves") == ids[2]  # correct by typing
-        assert press("s", then="moves") == ids[3]  # skip
-        assert "onerror" in browser.find_element(By.CSS_SELECTOR, ".talk").text and browser.title != "owned"
-        assert press("k", then="moves") == ids[2] and press(Keys.ARROW_RIGHT, then="moves") == ids[3]
-        assert press("4", then="moves") is None and "All looked at" in browser.find_element(By.ID, "item").text
-        assert press("u", then="moves") == ids[3] and "stands until" in browser.find_element(By.ID, "item").text
-        assert press("2", then="moves") is None  # another label, after the undo
-        assert press(Keys.ENTER, then="moves") == ids[2]  # the skipped one again
-        assert press("1", then="moves") is None and "All done" in browser.find_element(By.ID, "item").text
-        browser.get(link)  # a used link leads back to the page of who is logged in
-        assert served.desk.progress("ana") == (4, 0, 0, 0)
-    wanted = ["loan_mortgage", "fraud_report", "card_lost_stolen", "card_delivery"]
-    assert [label_by_resolve(demo_store, routing_feature, row["interaction_id"]) for row in rows] == wanted
+    monkeypatch.chdir(tmp_path)
+    batch = Batch(tmp_path)
+    batch.correct(8)
+    ids = [batch.ask(text, "cards") for text in ("is it this one", "a green door", "what else", f"mind {EVIL}")]
+    for interaction_id in ids:
+        batch.say(interaction_id, "thumb", False, by="user:u")
+    feature = load_feature(tmp_path, "routing")
+    with open_store(f"sqlite:///{tmp_path / 'store.db'}") as store:
+        store.add_interactions([Interaction.model_validate(row) for row in batch.interactions])
+        path = write_rows(tmp_path / "q.jsonl", [review_line(batch, interaction_id) for interaction_id in ids])
+        with serving(open_desk(store, feature, path)) as served:
+            go_through(browser, press, served, ids)
+        batch.feedback += [one.model_dump(mode="json") for _, _, one in store.feedback("routing")]
+    batch.run()
+    labels = {row["interaction_id"]: row["label"] for row in batch.examples()}
+    assert [labels.get(interaction_id) for interaction_id in ids] == ["loans", "cards", "loans", "cards"]
 
 
-def label_by_resolve(store: Store, feature: Feature, interaction_id: str) -> str | None:
-    """What curate makes of all feedback on an interaction, as it is in the store."""
-    said = [record for _, _, record in store.feedback(feature.name) if record.interaction_id == interaction_id]
-    asked = next(a for a in demo_records(feature.name)[0] if a.interaction_id == interaction_id)
-    found = resolve(snapshot_row(asked), said, feature)
-    return found.label if isinstance(found, Example) else None
+def review_line(batch: Batch, interaction_id: str) -> dict[str, Any]:
+    """The queue's line of an interaction, with one suggestion."""
+    row = next(row for row in batch.interactions if row["interaction_id"] == interaction_id)
+    line = {"item_id": interaction_id, "interaction_id": interaction_id, "reason": "disagreement", "contexts": []}
+    line |= {"messages": row["input"]["messages"], "output": row["output"]["content"], "uncertainty": 0.5}
+    return line | {"suggestions": [{"target": target("loans"), "weight": 1.5, "sources": 2}]}
+
+
+def go_through(browser: WebDriver, press: Callable[..., str | None], served: Served, ids: list[str]) -> None:
+    """Decide loans, cards, loans, cards: accept, correct, skip, move, choose, undo, and the skipped one at the end."""
+    link = open_page(browser, served)
+    assert press("?") == ids[0] and browser.switch_to.active_element.text.startswith("Close")
+    assert press(Keys.ENTER) == ids[0]  # closes the keys, and decides nothing
+    assert press(Keys.ENTER, then="moves") == ids[1]  # accept the suggestion
+    assert press("c", "car", Keys.ENTER, then="moves") == ids[2]  # correct by typing
+    assert press("s", then="moves") == ids[3]  # skip
+    assert "onerror" in browser.find_element(By.CSS_SELECTOR, ".talk").text and browser.title != "owned"
+    assert press("k", then="moves") == ids[2] and press(Keys.ARROW_RIGHT, then="moves") == ids[3]
+    assert press("2", then="moves") is None and "All looked at" in browser.find_element(By.ID, "item").text
+    assert press("u", then="moves") == ids[3] and "stands until" in browser.find_element(By.ID, "item").text
+    assert press("1", then="moves") is None  # another label, after the undo
+    assert press(Keys.ENTER, then="moves") == ids[2]  # the skipped one again
+    assert press("a", then="moves") is None and "All done" in browser.find_element(By.ID, "item").text
+    browser.get(link)  # a used link leads back to the page of who is logged in
+    WebDriverWait(browser, 10).until(lambda _: browser.find_elements(By.ID, "item"))
+    assert served.desk.progress("ana") == (4, 0, 0, 0)
 
 
 def test_free_text_is_edited_kept_as_a_draft_and_saved(

@@ -1,15 +1,16 @@
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from ratchet.features import Feature
-from ratchet.feedback import Example, resolve
 from ratchet.records import Feedback, Interaction, Source
 from ratchet.settings import Settings
 from ratchet.store import Store
 from ratchet.verdicts import FeedbackBook, to_value
 from tests.routing_clone import feature_fields, target
+from tests.tasks.batch import Batch
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 FEATURE = Feature.model_validate(feature_fields())
@@ -55,17 +56,28 @@ def test_two_windows_that_say_the_same_at_once_store_it_once(book: FeedbackBook,
 
 
 @pytest.mark.parametrize("step_s", [60, 0, -3600])  # also where the clock stands still or is set back
-def test_last_of_a_changed_mind_is_what_curate_uses(book: FeedbackBook, store: Store, step_s: int) -> None:
+def test_last_of_a_changed_mind_counts_whatever_the_clock_says(book: FeedbackBook, store: Store, step_s: int) -> None:
     for n, label in enumerate(["loans", "cards", "loans"]):
         assert book.decide_on("i1", "ana", target(label), NOW + n * timedelta(seconds=step_s))
-    doubt = Feedback(
-        feedback_id="t", interaction_id="i1", at=NOW, kind="thumb", value=False, source={"type": "user", "id": "u"}
-    )
-    row = {"consent": None, "fallback": False, "output": target("cards"), "interaction_id": "i1", "user_id": "u"}
-    row |= {"session_id": None, "messages": json.dumps(ASKED["messages"]), "variables": "{}", "contexts": "[]"}
-    found = resolve(row, [doubt, *said(store)], FEATURE)
-    assert isinstance(found, Example) and (found.label, found.weight) == ("loans", 1.0)
-    assert [d.target for d in book.decisions("i1")] == [target("loans")]
+    assert [one.value for one in sorted(said(store), key=lambda one: one.at)] == ["loans", "cards", "loans"]
+    assert len({one.at for one in said(store)}) == 3 and [d.target for d in book.decisions("i1")] == [target("loans")]
+
+
+def test_curate_makes_the_example_that_the_reviewer_decided_last(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    batch = Batch(tmp_path)
+    batch.correct(8)
+    doubted = batch.ask("which of the two is it", "cards")
+    batch.say(doubted, "thumb", False, by="user:u")
+    store.add_interactions([Interaction.model_validate(row) for row in batch.interactions])
+    book = FeedbackBook(store, FEATURE)
+    for n, label in enumerate(["loans", "cards", "loans"]):
+        book.decide_on(doubted, "ana", target(label), NOW + timedelta(hours=8, seconds=n))
+    batch.feedback += [one.model_dump(mode="json") for one in said(store)]
+    batch.run()
+    assert [row["label"] for row in batch.examples() if row["interaction_id"] == doubted] == ["loans"]
 
 
 def test_other_feedback_of_agents_is_no_decision(book: FeedbackBook, store: Store) -> None:
