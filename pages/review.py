@@ -59,7 +59,6 @@ def review_pages(desk: Desk, end: Callable[[], End], now: Now = lambda: datetime
     Args:
         desk: the queue; it may be used elsewhere at the same time.
         end: called when a reviewer comes to the end.
-        now: when a decision is made.
     """
 
     def show(visit: Visit) -> Response:

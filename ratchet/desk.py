@@ -89,6 +89,7 @@ class Desk:
         """Remember that the reviewer passed over the item: it comes back last."""
         identity = sha256_text(canonical_json([self.feature.name, item.key, reviewer]))
         with self._lock:
+            self.book.refresh()
             body = {"key": item.key, "reviewer": reviewer}
             self._store.create_document(SKIP, f"skip_{identity[:32]}", self.feature.name, body)
             self._skips.add((item.key, reviewer))

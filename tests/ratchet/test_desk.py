@@ -79,6 +79,13 @@ def test_what_one_reviewer_decided_is_done_for_all_and_skips_are_each_ones_own(o
     assert other.first("ben").item_id == "b" and other.progress("ben") == (1, 0, 2, 1)
 
 
+@pytest.mark.parametrize("value", ["cards", None])
+def test_what_is_decided_elsewhere_meanwhile_is_not_asked_again(open_queue, value: str | None) -> None:
+    desk, other = open_queue(), open_queue()
+    act(other, "b", who="ben")
+    assert act(desk, "a", value) == "c"
+
+
 def test_item_of_an_unknown_interaction_is_closed_and_never_shown_by_itself(open_queue) -> None:
     desk = open_queue()
     assert desk.is_closed(desk.item("d"))
