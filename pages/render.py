@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b\u200e\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+WORD = re.compile(r"\w+|\s+|[^\w\s]")
+MOST_WORDS = 600  # comparing takes time with the square of it
+ALIKE = 0.5  # below it marks would be all there is to see
 
 
 def visible(text: str) -> Markup:
@@ -32,6 +36,20 @@ def visible(text: str) -> Markup:
 def words(label: str) -> Markup:
     """A label for HTML that may break after each of its words."""
     return visible(label).replace("_", Markup("_<wbr>"))
+
+
+def changed(text: str, before: str | None) -> Markup:
+    """A text for HTML with the words marked in which it differs from another; plain where little is the same."""
+    old, new = WORD.findall(before or ""), WORD.findall(text)
+    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    if max(len(old), len(new)) > MOST_WORDS or matcher.ratio() < ALIKE:
+        return visible(text)
+    parts: list[Markup] = []
+    for kind, i, j, m, n in matcher.get_opcodes():
+        gone, here = visible("".join(old[i:j])), visible("".join(new[m:n]))
+        parts += [Markup("<del>{}</del>").format(gone)] if kind in ("delete", "replace") else []
+        parts += [here if kind == "equal" else Markup("<ins>{}</ins>").format(here)] if here else []
+    return Markup("").join(parts)
 
 
 def unseen(text: str) -> list[str]:
@@ -61,7 +79,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"visible": visible, "words": words, "unseen": unseen}
+    environment.filters |= {"visible": visible, "words": words, "changed": changed, "unseen": unseen}
     return environment
 
 

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from pages.render import TEMPLATES, unseen, visible, words
+from pages.render import MOST_WORDS, TEMPLATES, changed, unseen, visible, words
 
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "\"'><img src=x onerror=alert(1)>", "{{ 7*7 }}", "&lt;"])
@@ -38,6 +38,21 @@ def test_what_people_write_is_left_alone(text: str) -> None:
 
 def test_label_may_break_between_its_words_only() -> None:
     assert words("card_<b>") == "card_<wbr>&lt;b&gt;"
+
+
+def test_words_in_which_a_suggestion_differs_are_marked() -> None:
+    assert changed("It costs £6 today.", "It costs £5 today.") == "It costs £<del>5</del><ins>6</ins> today."
+    assert changed("It is <b> free now.", "It is <b> free.") == "It is &lt;b&gt; free<ins> now</ins>."
+    assert (
+        changed("Quite another matter", "It costs £5")
+        == "Quite another matter"
+        == changed("Quite another matter", None)
+    )
+
+
+def test_long_texts_are_shown_without_marks_at_once() -> None:
+    words = " ".join(str(n) for n in range(MOST_WORDS))
+    assert changed(words, words + "x") == words
 
 
 def test_every_template_escapes_and_loads_nothing_from_elsewhere() -> None:
