@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,8 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from ratchet.errors import BadInput, BadRecord
 from ratchet.features import Feature
 from ratchet.files import canonical_json, sha256_text
-
-MAX_LINE_BYTES = 1 << 20
+from ratchet.jsonl import Unreadable, load_json, read_lines
 
 
 @dataclass(frozen=True)
@@ -185,21 +183,13 @@ def parse_feedback(row: Any, where: str) -> Feedback | Rejected:
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any] | Rejected]]:
-    """Each non-empty line of a JSONL file as (`file:line`, object or why it is none); memory is one line.
+    """Each non-empty line of a JSONL file, plain or gzip, as (`file:line`, object or why it is none).
 
-    A line over 1 MiB, not UTF-8, not JSON or not an object is Rejected; the rest goes on.
+    Memory is one line. A line over 1 MiB, not UTF-8, not JSON or not an object is Rejected; the rest goes on.
     """
-    with path.open("rb") as file:
-        number = 0
-        while line := file.readline(MAX_LINE_BYTES + 1):
-            number += 1
-            where = f"{path.name}:{number}"
-            if len(line) > MAX_LINE_BYTES:
-                while line and not line.endswith(b"\n"):
-                    line = file.readline(MAX_LINE_BYTES)
-                yield where, Rejected(where, "line over 1 MiB")
-            elif line.strip():
-                yield where, _parse_line(line, where)
+    for number, line in read_lines(path):
+        where = f"{path.name}:{number}"
+        yield where, Rejected(where, line.reason) if isinstance(line, Unreadable) else _parse_line(line, where)
 
 
 @dataclass(frozen=True)
@@ -255,13 +245,9 @@ def _list(row: dict[str, Any], field: str) -> list[Any]:
 
 def _parse_line(line: bytes, where: str) -> dict[str, Any] | Rejected:
     try:
-        row = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError:
-        return Rejected(where, "not UTF-8")
-    except RecursionError:
-        return Rejected(where, "JSON nested too deeply")
-    except ValueError as error:
-        return Rejected(where, f"malformed JSON: {getattr(error, 'msg', 'not a number that JSON knows')}")
+        row = load_json(line)
+    except BadInput as error:
+        return Rejected(where, str(error))
     return row if isinstance(row, dict) else Rejected(where, "not a JSON object")
 
 

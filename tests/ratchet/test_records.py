@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ratchet.errors import BadInput, BadRecord
 from ratchet.features import Feature
+from ratchet.jsonl import MAX_LINE_BYTES
 from ratchet.records import (
-    MAX_LINE_BYTES,
     Feedback,
     Interaction,
     Rejected,

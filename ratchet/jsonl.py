@@ -1,0 +1,114 @@
+"""JSON and lines from files that nobody vouches for: bounded in length, depth and decompressed size."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import orjson
+
+from ratchet.errors import BadInput
+
+MAX_LINE_BYTES = 1 << 20
+MAX_DEPTH = 64
+MAX_RATIO = 200  # logs shrink 5 to 30 times, a bomb a thousand times
+FREE_BYTES = 64 << 20  # decompressed before the ratio counts
+BOM = b"\xef\xbb\xbf"
+
+
+class Unreadable(NamedTuple):
+    """Why a line, or all that follows it, was not read."""
+
+    reason: str
+
+
+def load_json(data: bytes | str) -> Any:
+    """JSON that can be stored again: no NaN, no lone surrogate, at most 64 levels.
+
+    Raises:
+        BadInput: why not, without a word of the content.
+    """
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise BadInput(_why(data, error.msg)) from None
+    except RecursionError:
+        raise BadInput("JSON nested too deeply") from None
+    check_depth(value, data)
+    return value
+
+
+def check_depth(value: Any, data: bytes | str) -> None:
+    """Raise BadInput where a value is nested more than 64 levels; `data`, its JSON, tells at once for most."""
+    opened = data.count(b"[") + data.count(b"{") if isinstance(data, bytes) else data.count("[") + data.count("{")
+    if opened <= MAX_DEPTH:
+        return
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH + 1:
+            raise BadInput("JSON nested too deeply")
+        branches = (v.values() if isinstance(v, dict) else v for v in level if isinstance(v, (dict, list)))
+        level = [inner for branch in branches for inner in branch]
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, bytes | Unreadable]]:
+    """Each non-empty line with its number from 1, plain or gzip; memory is one line.
+
+    A line over 1 MiB is Unreadable and the rest goes on. Damaged gzip data, or data that grows more than 200 times,
+    end the file: the last item is Unreadable and stands for all that follows.
+    """
+    number = 0
+    with path.open("rb") as raw:
+        lines = _Lines(raw)
+        try:
+            while line := lines.next(MAX_LINE_BYTES + 1):
+                number += 1
+                if len(line) > MAX_LINE_BYTES:
+                    while line and not line.endswith(b"\n"):
+                        line = lines.next(MAX_LINE_BYTES)
+                    yield number, Unreadable("line over 1 MiB")
+                    continue
+                if number == 1:
+                    line = line.removeprefix(BOM)
+                if line.strip():
+                    yield number, line
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            yield number + 1, Unreadable("damaged gzip data: neither this nor what follows was read")
+        except BadInput as error:
+            yield number + 1, Unreadable(str(error))
+
+
+class _Lines:
+    """The lines of a file that may be compressed, with an eye on how much comes out of how little."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self.raw = raw
+        self.is_gzip = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        self.file: BinaryIO = BufferedReader(gzip.GzipFile(fileobj=raw), 1 << 18) if self.is_gzip else raw  # type: ignore[assignment]
+        self.bytes = 0
+
+    def next(self, limit: int) -> bytes:
+        line = self.file.readline(limit)
+        self.bytes += len(line)
+        if self.is_gzip and self.bytes > FREE_BYTES and self.bytes > MAX_RATIO * self.raw.tell():
+            raise BadInput(f"decompresses to more than {MAX_RATIO} times its size: what follows was not read")
+        return line
+
+
+def _why(data: bytes | str, problem: str) -> str:
+    if isinstance(data, bytes):
+        try:
+            data.decode("utf-8")
+        except UnicodeDecodeError:
+            return "not UTF-8"
+    if "surrogate" in problem:
+        return "holds text that is not Unicode (a lone surrogate)"
+    if "depth limit" in problem:
+        return "JSON nested too deeply"
+    return f"malformed JSON: {problem}"
