@@ -90,7 +90,7 @@ class _Lines:
         self.raw = raw
         self.is_gzip = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
-        self.file: BinaryIO = BufferedReader(gzip.GzipFile(fileobj=raw), 1 << 18) if self.is_gzip else raw  # type: ignore[assignment]
+        self.file: BinaryIO = BufferedReader(gzip.GzipFile(fileobj=raw), 1 << 18) if self.is_gzip else raw
         self.bytes = 0
 
     def next(self, limit: int) -> bytes:

@@ -198,8 +198,8 @@ def test_line_without_an_end_does_not_fill_memory(tmp_path: Path) -> None:
 @given(st.lists(st.binary(max_size=40).filter(lambda b: b"\n" not in b and bool(b.strip())), max_size=8))
 @settings(max_examples=60, deadline=None)
 def test_every_line_is_counted(tmp_path_factory: pytest.TempPathFactory, rows: list[bytes]) -> None:
-    found = lines(tmp_path_factory.mktemp("l") / "a", b"\n".join(rows))
-    assert [where for where, _ in found] == [f"a:{number}" for number in range(1, len(rows) + 1)]
+    found = lines(tmp_path_factory.mktemp("l") / "a", b"\n".join([b"{}", *rows]))
+    assert [where for where, _ in found] == [f"a:{number}" for number in range(1, len(rows) + 2)]
 
 
 def test_holdout_takes_text_or_messages_and_wraps_the_expected(tmp_path: Path) -> None:
