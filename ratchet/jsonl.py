@@ -57,7 +57,7 @@ def check_depth(value: Any, data: bytes | str) -> None:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes | Unreadable]]:
-    """Each non-empty line with its number from 1, plain or gzip; memory is one line.
+    """Each line with its number from 1, plain or gzip; memory is one line.
 
     A line over 1 MiB is Unreadable and the rest goes on. Damaged gzip data, or data that grows more than 200 times,
     end the file: the last item is Unreadable and stands for all that follows.
@@ -73,10 +73,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes | Unreadable]]:
                         line = lines.next(MAX_LINE_BYTES)
                     yield number, Unreadable("line over 1 MiB")
                     continue
-                if number == 1:
-                    line = line.removeprefix(BOM)
-                if line.strip():
-                    yield number, line
+                yield number, line.removeprefix(BOM) if number == 1 else line
         except (EOFError, gzip.BadGzipFile, zlib.error):
             yield number + 1, Unreadable("damaged gzip data: neither this nor what follows was read")
         except BadInput as error:

@@ -15,6 +15,8 @@ from ratchet.features import Feature
 from ratchet.files import canonical_json, sha256_text
 from ratchet.jsonl import Unreadable, load_json, read_lines
 
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL stores none in a text column
+
 
 @dataclass(frozen=True)
 class Rejected:
@@ -88,12 +90,12 @@ class _Attributed(Record):
 class Interaction(_Attributed):
     """One request with its answer (DESIGN section 3)."""
 
-    interaction_id: str = Field(min_length=1, max_length=200)
-    feature: str = Field(min_length=1, max_length=100)
+    interaction_id: str = Field(min_length=1, max_length=200, pattern=NO_NUL)
+    feature: str = Field(min_length=1, max_length=100, pattern=NO_NUL)
     tenant: str = Field(default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     segment: str | None = None
     session_id: str | None = None
-    user_id: str | None = None
+    user_id: str | None = Field(default=None, pattern=NO_NUL)
     at: AwareDatetime
     input: Input
     output: Output
@@ -125,8 +127,8 @@ class Source(Record):
 class Feedback(_Attributed):
     """One signal about an interaction (DESIGN section 3)."""
 
-    feedback_id: str = Field(min_length=1, max_length=200)
-    interaction_id: str = Field(min_length=1, max_length=200)
+    feedback_id: str = Field(min_length=1, max_length=200, pattern=NO_NUL)
+    interaction_id: str = Field(min_length=1, max_length=200, pattern=NO_NUL)
     at: AwareDatetime
     kind: Literal[
         "thumb", "rating", "correction", "preference", "comment", "rephrase", "abandon", "escalation", "accept"
@@ -189,7 +191,10 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any] | Rejected]]:
     """
     for number, line in read_lines(path):
         where = f"{path.name}:{number}"
-        yield where, Rejected(where, line.reason) if isinstance(line, Unreadable) else _parse_line(line, where)
+        if isinstance(line, Unreadable):
+            yield where, Rejected(where, line.reason)
+        elif not line.isspace():
+            yield where, _parse_line(line, where)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
 from pathlib import Path
@@ -11,11 +11,36 @@ from typing import Any
 
 from ratchet.errors import BadInput
 from ratchet.records import Rejected, read_jsonl
-from tasks.formats import native, openai_chat
+from tasks.formats import (
+    flywheel,
+    humanloop,
+    langfuse,
+    mlflow,
+    native,
+    openai_batch,
+    openai_chat,
+    openai_dpo,
+    otel,
+    tensorzero,
+    zendesk_csv,
+)
 from tasks.formats.rows import UNDATED, Given, Record
 
-READERS: dict[str, ModuleType] = {"ratchet": native, "openai-chat": openai_chat}
+READERS: dict[str, ModuleType] = {
+    "ratchet": native,
+    "openai-chat": openai_chat,
+    "openai-batch": openai_batch,
+    "openai-dpo": openai_dpo,
+    "otel": otel,
+    "langfuse": langfuse,
+    "mlflow": mlflow,
+    "tensorzero": tensorzero,
+    "flywheel": flywheel,
+    "humanloop": humanloop,
+    "zendesk-csv": zendesk_csv,
+}
 FORMATS: tuple[str, ...] = tuple(READERS)
+Rows = Iterator[tuple[str, dict[str, Any] | Rejected]]
 LOOKED_AT = 20  # rows that tell a format
 AHEAD = timedelta(days=1)  # clocks and time zones differ; more than that is no history
 
@@ -58,8 +83,10 @@ def detect_format(path: Path) -> str:
     """
     if not path.is_file():
         raise BadInput(f"{path}: no such file")
-    rows = [row for _, row in islice(read_jsonl(path), LOOKED_AT) if isinstance(row, dict)]
-    fits = [{name for name, reader in READERS.items() if reader.is_like(row)} for row in rows]
+    if path.name.removesuffix(".gz").endswith(".csv") or (not _objects(read_jsonl(path)) and _is_tickets(path)):
+        return "zendesk-csv"
+    rows = _objects(read_jsonl(path))
+    fits = [{name for name, reader in READERS.items() if name != "zendesk-csv" and reader.is_like(r)} for r in rows]
     found = [names for names in fits if names]
     if not rows:
         return "ratchet"
@@ -71,8 +98,17 @@ def detect_format(path: Path) -> str:
     return common.pop()
 
 
-def _rows(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any] | Rejected]]:
-    return read_jsonl(path)
+def _objects(rows: Rows) -> list[dict[str, Any]]:
+    return [row for _, row in islice(rows, LOOKED_AT) if isinstance(row, dict)]
+
+
+def _is_tickets(path: Path) -> bool:
+    return any(zendesk_csv.is_like(row) for row in _objects(zendesk_csv.rows_of(path)))
+
+
+def _rows(path: Path, name: str) -> Rows:
+    rows_of: Callable[[Path], Rows] = getattr(READERS[name], "rows_of", read_jsonl)
+    return rows_of(path)
 
 
 def _read(
