@@ -54,14 +54,14 @@ class Input(Record):
     """What the application asked."""
 
     messages: tuple[Message, ...] = Field(min_length=1)
-    variables: dict[str, Any] = {}
+    variables: dict[str, Any] = Field(default_factory=dict)
 
 
 class Output(Record):
     """What the release answered."""
 
     content: str | None
-    tool_calls: list[Any] = []
+    tool_calls: list[Any] = Field(default_factory=list)
 
 
 class Usage(Record):
@@ -72,17 +72,20 @@ class Usage(Record):
 
 
 class _Attributed(Record):
-    attributes: dict[str, Any] = {}
+    attributes: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _keep_unknown(cls, row: Any) -> Any:
         if not isinstance(row, dict):
             return row
-        known = {k: v for k, v in row.items() if k in cls.model_fields}
-        unknown = {k: v for k, v in row.items() if k not in cls.model_fields}
+        fields = cls.__pydantic_fields__
+        unknown = {k: v for k, v in row.items() if k not in fields}
+        if not unknown:
+            return row
+        known = {k: v for k, v in row.items() if k in fields}
         given = known.get("attributes") or {}
-        if unknown and isinstance(given, dict):
+        if isinstance(given, dict):
             known["attributes"] = {**given, **unknown}
         return known
 
@@ -105,7 +108,7 @@ class Interaction(_Attributed):
     propensity: float | None = Field(default=None, gt=0, le=1)
     model: str | None = None
     consent: bool | None = None
-    usage: Usage = Usage()
+    usage: Usage = Field(default_factory=Usage)
     cost_usd: float | None = None
     latency_ms: float | None = None
     finish_reason: str | None = None
@@ -261,7 +264,7 @@ def _parse(kind: type[R], row: Any, where: str, id_field: str) -> R | Rejected:
     try:
         return _storable(kind.model_validate(row))
     except (ValidationError, BadInput) as error:
-        return Rejected(where, _first_problem(error), record_id if isinstance(record_id, str) else None)
+        return Rejected(where, _first_problem(error), record_id[:200] if isinstance(record_id, str) else None)
 
 
 def _storable(record: R) -> R:
@@ -274,9 +277,10 @@ def _storable(record: R) -> R:
 
 
 def _first_problem(error: ValidationError | BadInput) -> str:
-    """The first problem without the offending value, which may be user text."""
+    """The first problem without the offending value or a key that is not ours, either of which may be user text."""
     if isinstance(error, BadInput):
         return str(error)
     problem = error.errors(include_input=False, include_url=False)[0]
-    key = ".".join(str(part) for part in problem["loc"])
+    place = problem["loc"][:-1] if problem["type"] == "extra_forbidden" else problem["loc"]
+    key = ".".join(str(part) for part in place)
     return f"{key}: {problem['msg']}" if key else problem["msg"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from ratchet.errors import LeaseHeld, StaleRecord
 from ratchet.files import canonical_json
 from ratchet.records import Feedback, Interaction
+
+PAGE = 1000  # rows in memory while a table is read
 
 metadata = sa.MetaData()
 
@@ -152,6 +154,18 @@ class Store:
         for row in self._stream(query.order_by(feedback.c.seq)):
             yield row[0], row[1], Feedback.model_validate_json(row[2])
 
+    def last_in_sessions(self, session_ids: Collection[str]) -> dict[str, str]:
+        """The interaction with the greatest id (of ids that hold their time: the latest) of each session that has any."""
+        body = interactions.c.body
+        session = (
+            sa.cast(body, postgresql.JSONB)["session_id"].astext
+            if self.engine.dialect.name == "postgresql"
+            else sa.func.json_extract(body, "$.session_id")
+        )
+        query = sa.select(session, sa.func.max(interactions.c.interaction_id)).where(session.in_(session_ids))
+        with self.reader.connect() as connection:
+            return {row[0]: row[1] for row in connection.execute(query.group_by(session))}
+
     def counts(self, feature: str) -> dict[str, int]:
         """How many interactions and feedbacks a feature has."""
         joined = feedback.join(interactions, interactions.c.interaction_id == feedback.c.interaction_id)
@@ -225,10 +239,9 @@ class Store:
         if not rows:
             return 0
         dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(table).on_conflict_do_nothing()
+        statement = dialect.insert(table).on_conflict_do_nothing().returning(*table.primary_key)
         with self.engine.begin() as connection:
-            # One statement a row: what a batch of them inserted is not told, and counting the table would grow with it.
-            return sum(connection.execute(statement, row).rowcount == 1 for row in rows)
+            return len(connection.execute(statement, rows).fetchall())  # what was there already returns nothing
 
     def _documents(self, *conditions: sa.ColumnElement[bool]) -> Iterator[Document]:
         query = sa.select(documents.c.id, documents.c.feature, documents.c.version, documents.c.body)
@@ -236,8 +249,9 @@ class Store:
             yield Document(row[0], row[1], row[2], json.loads(row[3]))
 
     def _stream(self, query: Any) -> Iterator[Any]:
+        """The rows as they were when reading began, a page at a time in memory; a writer need not wait for the end."""
         with self.reader.connect() as connection:
-            yield from connection.execute(query).fetchall()
+            yield from connection.execution_options(yield_per=PAGE).execute(query)
 
 
 @contextmanager

@@ -1,27 +1,30 @@
-"""Action: bring interactions and feedback from JSONL files into the store; bad rows are counted and written out."""
+"""Action: bring interactions and feedback from files into the store; bad rows are counted and written out."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from ratchet.errors import BadInput
-from ratchet.files import write_whole
-from ratchet.records import Feedback, Interaction, Rejected, parse_feedback, parse_interaction, read_jsonl
+from ratchet.records import Feedback, Interaction, Rejected
 from ratchet.store import Store
+from tasks.formats import UNDATED, read_rows
+from tasks.formats.tensorzero import EPISODE
 
-BATCH = 1000
+BATCH = 2000  # records of one transaction
 
 
 @dataclass
 class ImportReport:
-    """What became of a file's rows; rows = accepted + known + rejected."""
+    """What became of a file: its rows became records (one or more each); records = accepted + known + rejected."""
 
     rows: int = 0
+    records: int = 0
     accepted: int = 0
     known: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
@@ -29,63 +32,96 @@ class ImportReport:
     rejects_file: Path | None = None
 
 
-def import_file(
-    store: Store, path: Path, *, feature: str | None, rejects: Path, on_progress: Callable[[int], None]
+def import_file(  # one file has this many facts
+    store: Store,
+    path: Path,
+    *,
+    feature: str | None,
+    rejects: Path,
+    on_progress: Callable[[int], None],
+    format: str = "auto",
+    at: datetime = UNDATED,
+    is_dry_run: bool = False,
 ) -> ImportReport:
-    """Read a file line by line, store what is sound; importing it again adds nothing.
+    """Read a file row by row, store what is sound; importing it again, or after a crash, adds what is missing.
 
     Args:
-        feature: the feature of rows that name none.
-        rejects: where rejected rows are listed (where, reason, id; never content).
+        feature: the feature of the rows (in our own format of those that name none).
+        rejects: where rejected records are listed (where, reason, id; never content); removed where there are none.
         on_progress: called with the number of rows read so far.
+        format: one of `tasks.formats.FORMATS`, or "auto".
+        at: the time of rows of formats that have none.
+        is_dry_run: store nothing; `accepted` is then what could be used, and nothing is `known`.
 
     Raises:
-        BadInput: there is no such file.
+        BadInput: there is no such file or format, or the format cannot be told.
     """
-    if not path.is_file():
-        raise BadInput(f"{path}: no such file")
+    rows = read_rows(path, format, feature=feature, at=at)
     report = ImportReport()
-    refused: list[Rejected] = []
     batch: list[Interaction | Feedback] = []
-    for record in _records(path, feature):
-        report.rows += 1
-        if isinstance(record, Rejected):
-            report.rejected[record.reason] += 1
-            report.first_rejected = report.first_rejected or f"{record.where}: {record.reason}"
-            refused.append(record)
-        else:
-            batch.append(record)
-        if len(batch) >= BATCH:
-            _flush(store, batch, report)
-            on_progress(report.rows)
-    _flush(store, batch, report)
-    on_progress(report.rows)
-    if refused:
-        rows = [{"where": r.where, "reason": r.reason, "id": r.record_id} for r in refused]
-        write_whole(rejects, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        report.rejects_file = rejects
+    with _listing(rejects) as refuse:
+        for records in rows:
+            report.rows += 1
+            report.records += len(records)
+            for record in records:
+                if isinstance(record, Rejected):
+                    report.rejected[record.reason] += 1
+                    report.first_rejected = report.first_rejected or f"{record.where}: {record.reason}"
+                    refuse(record)
+                else:
+                    batch.append(record)
+            if len(batch) >= BATCH:
+                _flush(None if is_dry_run else store, batch, report)
+                on_progress(report.rows)
+        _flush(None if is_dry_run else store, batch, report)
+        on_progress(report.rows)
+    report.rejects_file = rejects if report.rejected else None
     return report
 
 
-def _records(path: Path, feature: str | None) -> Iterator[Interaction | Feedback | Rejected]:
-    for where, row in read_jsonl(path):
-        if isinstance(row, Rejected):
-            yield row
-        elif "feedback_id" in row:
-            yield parse_feedback(row, where)
-        elif "input" in row or "interaction_id" in row:
-            yield parse_interaction(_with_feature(row, feature), where)
+@contextmanager
+def _listing(path: Path) -> Iterator[Callable[[Rejected], None]]:
+    """Write rejected records line by line, and put the file in place when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+
+            def refuse(record: Rejected) -> None:
+                row = {"where": record.where, "reason": record.reason, "id": record.record_id}
+                file.write(json.dumps(row) + "\n")
+
+            yield refuse
+        if temporary.stat().st_size:
+            os.replace(temporary, path)
         else:
-            yield Rejected(where, "neither an interaction (interaction_id, input) nor feedback (feedback_id)")
+            path.unlink(missing_ok=True)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def _with_feature(row: dict[str, Any], feature: str | None) -> dict[str, Any]:
-    return row if feature is None or "feature" in row else {**row, "feature": feature}
-
-
-def _flush(store: Store, batch: list[Interaction | Feedback], report: ImportReport) -> None:
-    new = store.add_interactions([r for r in batch if isinstance(r, Interaction)])
-    new += store.add_feedback([r for r in batch if isinstance(r, Feedback)])
+def _flush(store: Store | None, batch: list[Interaction | Feedback], report: ImportReport) -> None:
+    new = len(batch)
+    if store is not None:
+        new = store.add_interactions([r for r in batch if isinstance(r, Interaction)])
+        new += store.add_feedback(_resolve_episodes(store, [r for r in batch if isinstance(r, Feedback)]))
     report.accepted += new
     report.known += len(batch) - new
     batch.clear()
+
+
+def _resolve_episodes(store: Store, said: list[Feedback]) -> list[Feedback]:
+    """Feedback on an episode becomes feedback on the episode's last inference; what is not known yet stays as it is."""
+    episodes = {record.interaction_id for record in said if EPISODE in record.attributes}
+    last = store.last_in_sessions(episodes) if episodes else {}
+    return [
+        record.model_copy(
+            update={
+                "interaction_id": last[record.interaction_id],
+                "feedback_id": f"{record.feedback_id}@{record.interaction_id}"[:200],
+            }
+        )
+        if EPISODE in record.attributes and record.interaction_id in last
+        else record
+        for record in said
+    ]

@@ -45,7 +45,7 @@ def read_chat(value: Any, where: str = "messages") -> Chat:
         content = content_of(message)
         text = join_text(content)
         chat.messages.append({"role": read_role(message, where), "content": text})
-        if text != content or len(message) > 2:
+        if len(message) > 2 or not _is_only(text, content):
             chat.as_sent[str(position)] = message
     return chat
 
@@ -91,7 +91,7 @@ def read_answer(message: Any, where: str = "output") -> Answer:
     if not text and not calls:
         raise BadInput(f"{where}: the assistant's turn is empty")
     plain = set(message) <= {"role", "content", "tool_calls", "refusal"} and message.get("refusal") is None
-    is_whole = plain and (content is None or content == text)
+    is_whole = plain and (content is None or _is_only(text, content))
     return Answer({"content": text or None, "tool_calls": calls}, None if is_whole else message)
 
 
@@ -103,6 +103,13 @@ def keep(attributes: dict[str, Any], chat: Chat, answer: Answer | None = None) -
     if answer is not None and answer.as_sent is not None:
         kept["output_as_sent"] = answer.as_sent
     return kept
+
+
+def _is_only(text: str, content: Any) -> bool:
+    """Whether a content says no more than its text."""
+    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict):
+        return set(content[0]) == {"type", "text"} and content[0]["text"] == text
+    return content == text
 
 
 def _text_of(part: Any) -> str | None:

@@ -17,12 +17,13 @@ ANSWERS = ("answer", "response", "output", "text", "completion", "result", "mess
 
 
 def unpack(value: Any) -> Any:
-    """A value that is JSON in a text as that JSON, anything else as it is."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "[", '"'):
-        try:
-            return load_json(value)
-        except BadInput:
-            return value
+    """A value that is JSON in a text, or in a text in a text, as that JSON; anything else as it is."""
+    for _ in range(2):
+        if isinstance(value, str) and value.lstrip()[:1] in ("{", "[", '"'):
+            try:
+                value = load_json(value)
+            except BadInput:
+                break
     return value
 
 
@@ -34,7 +35,7 @@ def read_question(value: Any) -> Chat | None:
     value = unpack(value)
     try:
         if isinstance(value, str):
-            return Chat([{"role": "user", "content": value}], {}) if value.strip() else None
+            return _read_items([value])
         if isinstance(value, list):
             return _read_items(value)
         if isinstance(value, dict):
@@ -80,9 +81,8 @@ def _read_request(request: dict[str, Any]) -> Chat | None:
     elif isinstance(request.get("role"), str):
         asked = read_chat([request])
     else:
-        named = [request[name] for name in QUESTIONS if isinstance(request.get(name), (str, list))]
-        arguments = request.get("args")  # LlamaIndex
-        asked = read_question((named or (arguments if isinstance(arguments, list) else []) or [None])[0])
+        named = [request[name] for name in (*QUESTIONS, "args") if isinstance(request.get(name), (str, list))]
+        asked = _read_items([named[0]] if isinstance(named[0], str) else named[0]) if named else None
     if asked is None or not system:
         return asked
     moved = {str(int(position) + 1): message for position, message in asked.as_sent.items()}
@@ -92,7 +92,8 @@ def _read_request(request: dict[str, Any]) -> Chat | None:
 def _read_items(items: list[Any]) -> Chat | None:
     """Messages, or items of the Responses API, whose function calls have a type in place of a role."""
     if items and all(isinstance(item, str) for item in items):
-        return read_question("\n".join(items))
+        text = "\n".join(items)
+        return Chat([{"role": "user", "content": text}], {}) if text.strip() else None
     return read_chat([_as_message(item) for item in items]) if items else None
 
 
@@ -116,7 +117,7 @@ def _read_completion(value: dict[str, Any]) -> Answer | None:
     if "content" in value or "parts" in value or "tool_calls" in value:
         return read_answer(value)
     named = [value[name] for name in ANSWERS if isinstance(value.get(name), str)]
-    return read_reply(named[0]) if named else None
+    return read_answer(named[0]) if named else None
 
 
 def _read_last(items: list[Any]) -> Answer | None:

@@ -23,7 +23,7 @@ def test_import_counts_new_and_known_rows(ratchet, tmp_path: Path) -> None:
 def test_import_goes_on_after_a_bad_row_and_lists_it(ratchet, routing, tmp_path: Path) -> None:
     ended = ratchet("import", log(tmp_path, "{", json.dumps(ASKED)))
     assert ended.status == 0 and "1 new, 0 known, 1 rejected" in ended.out and "1 x malformed JSON" in ended.out
-    rejects = routing.home / "imports" / "log.jsonl.rejects.jsonl"
+    (rejects,) = (routing.home / "imports").glob("log.jsonl.*.rejects.jsonl")
     assert str(rejects) in ended.out and json.loads(rejects.read_text())["where"] == "log.jsonl:1"
 
 
