@@ -11,6 +11,7 @@ from cli import (
     audit,
     demo,
     doctor,
+    export,
     feature,
     gate,
     holdout,
@@ -37,6 +38,7 @@ approve.register(app)
 rollout.register(app)
 release.register(app)
 records.register(app)
+export.register(app)
 gate.register(app)
 review.register(app)
 audit.register(app)

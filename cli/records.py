@@ -17,7 +17,8 @@ from ratchet.features import load_feature
 from ratchet.files import sha256_text
 from ratchet.params import load_params
 from ratchet.settings import Settings
-from tasks.formats import FORMATS, UNDATED
+from tasks.formats import FORMATS
+from tasks.formats.rows import UNDATED
 from tasks.import_records import import_file
 from tasks.replay import ReplayMessage, ReplayReport, load_messages, replay
 

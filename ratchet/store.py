@@ -155,7 +155,7 @@ class Store:
             yield row[0], row[1], Feedback.model_validate_json(row[2])
 
     def last_in_sessions(self, session_ids: Collection[str]) -> dict[str, str]:
-        """The interaction with the greatest id (of ids that hold their time: the latest) of each session that has any."""
+        """The interaction with the greatest id (the latest, where ids hold their time) of each session that has any."""
         body = interactions.c.body
         session = (
             sa.cast(body, postgresql.JSONB)["session_id"].astext

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from ratchet.records import Feedback, Interaction, Rejected
 from ratchet.store import Store
-from tasks.formats import UNDATED, read_rows
+from tasks.formats import read_rows
+from tasks.formats.rows import UNDATED
 from tasks.formats.tensorzero import EPISODE
 
 BATCH = 2000  # records of one transaction

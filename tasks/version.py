@@ -177,6 +177,13 @@ def seal_run(settings: Settings, tree: Path, run_id: str, feature: str, message:
     return git.commit_paths(tree, sorted({n for n in named if (tree / n).exists()}), message)
 
 
+def fetch_curated(settings: Settings, commit: str, feature: str, into: Path) -> Path:
+    """The curated examples that a run's commit names, brought from cache or remote. Returns their folder."""
+    folder = into / "curated"
+    _dvc(settings.repo, "get", str(settings.repo), f"data/{feature}/curated", "--rev", commit, "-o", str(folder))
+    return folder
+
+
 def tag_release(repo: Path, feature: str, commit: str) -> str:
     """Tag a commit as the feature's next major version by GTO; a commit that has its tag already keeps it.
 
