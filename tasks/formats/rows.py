@@ -55,8 +55,8 @@ def to_time(value: Any, field: str) -> datetime:
             return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
         if isinstance(value, (int, float, str)) and not isinstance(value, bool):
             seconds = float(value)
-            while abs(seconds) >= 1e11:  # 1e11 seconds is the year 5138: a larger number counts a smaller unit
-                seconds /= 1000
+            for _ in range(3):  # 1e11 seconds is the year 5138: a larger number counts a smaller unit
+                seconds /= 1000 if abs(seconds) >= 1e11 else 1
             return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
         pass
