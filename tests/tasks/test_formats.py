@@ -34,7 +34,7 @@ def test_format_is_told_from_its_rows(format: str, tmp_path: Path) -> None:
     assert detect_format(path) == format
 
 
-@pytest.mark.parametrize("format", [f for f in FORMATS if f != "otel"])
+@pytest.mark.parametrize("format", FORMATS)
 def test_sound_rows_give_records_and_no_rejection(format: str, tmp_path: Path) -> None:
     path = tmp_path / "export"
     path.write_bytes(as_file(format, *ROWS[format]))
@@ -43,7 +43,7 @@ def test_sound_rows_give_records_and_no_rejection(format: str, tmp_path: Path) -
     assert {r.feature for r in found if isinstance(r, Interaction)} == {"f"}
 
 
-@pytest.mark.parametrize("format", [f for f in FORMATS if f != "otel"])
+@pytest.mark.parametrize("format", FORMATS)
 def test_ids_come_from_content_so_that_reading_again_gives_the_same(format: str, tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b.gz"
     first.write_bytes(as_file(format, *ROWS[format]))
@@ -145,6 +145,10 @@ def test_what_is_no_time_is_named(given: Any) -> None:
         ("openai_chat_finetuning.jsonl", "openai-chat", {"Interaction": 4, "messages: there is no user turn": 1}),
         ("openai_batch_support_qa.jsonl", "openai-batch", {"Interaction": 10}),
         ("langfuse_traces.jsonl", "langfuse", {"Interaction": 8, "Feedback": 15}),
+        ("otlp_traces/anthropic_chat.jsonl", "otel", {"Interaction": 1}),
+        ("otlp_traces/anthropic_tool_use.jsonl", "otel", {"Interaction": 2}),
+        ("otlp_traces/openai_chat.jsonl", "otel", {"Interaction": 2}),
+        ("otlp_traces/openai_responses.jsonl", "otel", {"Interaction": 1}),
         ("tensorzero/chat_inference.jsonl", "tensorzero", {"Interaction": 200}),
         ("tensorzero/boolean_feedback.jsonl", "tensorzero", {"Feedback": 175}),
         ("tensorzero/comment_feedback.jsonl", "tensorzero", {"Feedback": 26}),
