@@ -138,14 +138,20 @@ def _chat(row: Row) -> list[Row] | LeftOut:
 
 
 def _turns(row: Row) -> list[Row] | LeftOut:
-    if not row["target"].strip():
+    if not isinstance(row["target"], str) or not row["target"].strip():
         return LeftOut("the right output is empty")
-    passages = [f"[{n}] {c['text']}" for n, c in enumerate(json.loads(row.get("contexts") or "[]"), start=1)]
-    turns: list[Row] = [{"role": "system", "content": "\n".join(passages)}] if passages else []
-    return turns + [{"role": m["role"], "content": m["content"]} for m in json.loads(row["messages"])]
+    try:
+        messages = [(m["role"], m["content"]) for m in json.loads(row["messages"])]
+        passages = [f"[{n}] {c['text']}" for n, c in enumerate(json.loads(row.get("contexts") or "[]"), start=1)]
+    except (ValueError, TypeError, KeyError):
+        return LeftOut("messages or contexts are not JSON of ours")
+    if not all(isinstance(part, str) for message in messages for part in message):
+        return LeftOut("messages or contexts are not JSON of ours")
+    turns = [{"role": "system", "content": "\n".join(passages)}] if passages else []
+    return turns + [{"role": role, "content": content} for role, content in messages]
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def _open(path: Path) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowInvalid) as error:
@@ -153,13 +159,17 @@ def _rows(path: Path) -> Iterator[Row]:
     missing = {"example_id", "interaction_id", "messages", "target"} - set(file.schema_arrow.names)
     if missing:
         raise BadInput(f"{path}: holds no examples; it has no column {', '.join(sorted(missing))}")
-    for batch in file.iter_batches(batch_size=1000):
+    return file
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    for batch in _open(path).iter_batches(batch_size=1000):
         yield from batch.to_pylist()
 
 
 def _answers(path: Path) -> dict[str, str]:
     """What the release answered, from the snapshot beside the examples, where these do not say it themselves."""
-    if "answer" in pq.read_schema(path).names:
+    if "answer" in _open(path).schema_arrow.names:
         return {}
     beside = path.parent.parent / "snapshot.parquet"
     if not beside.is_file():
@@ -192,7 +202,7 @@ def _open_hf(target: Path, source: Path) -> Iterator[Callable[[Row], object]]:
 
 @contextmanager
 def _open_same(target: Path, source: Path) -> Iterator[Callable[[Row], object]]:
-    with _open_parquet(target, pq.read_schema(source)) as write:
+    with _open_parquet(target, _open(source).schema_arrow) as write:
         yield write
 
 
