@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import json
+import re
 import zlib
 from collections.abc import Iterator
 from io import BufferedReader
@@ -18,6 +21,9 @@ MAX_DEPTH = 64
 MAX_RATIO = 200  # logs shrink 5 to 30 times, a bomb a thousand times
 FREE_BYTES = 64 << 20  # decompressed before the ratio counts
 BOM = b"\xef\xbb\xbf"
+REST = ": neither this nor what follows was read"
+DECODER = json.JSONDecoder()
+BETWEEN = re.compile(r"[\s,]*")
 
 
 class Unreadable(NamedTuple):
@@ -47,13 +53,13 @@ def check_depth(value: Any, data: bytes | str) -> None:
     opened = data.count(b"[") + data.count(b"{") if isinstance(data, bytes) else data.count("[") + data.count("{")
     if opened <= MAX_DEPTH:
         return
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        if depth > MAX_DEPTH + 1:
-            raise BadInput("JSON nested too deeply")
-        branches = (v.values() if isinstance(v, dict) else v for v in level if isinstance(v, (dict, list)))
-        level = [inner for branch in branches for inner in branch]
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        branches = (v.values() if isinstance(v, dict) else v for v in level)
+        level = [inner for branch in branches for inner in branch if isinstance(inner, (dict, list))]
+        if not level:
+            return
+    raise BadInput("JSON nested too deeply")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes | Unreadable]]:
@@ -75,9 +81,70 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes | Unreadable]]:
                     continue
                 yield number, line.removeprefix(BOM) if number == 1 else line
         except (EOFError, gzip.BadGzipFile, zlib.error):
-            yield number + 1, Unreadable("damaged gzip data: neither this nor what follows was read")
+            yield number + 1, Unreadable(f"damaged gzip data{REST}")
         except BadInput as error:
-            yield number + 1, Unreadable(str(error))
+            yield number + 1, Unreadable(f"{error}{REST}")
+
+
+def is_array(path: Path) -> bool:
+    """Whether a file, plain or gzip, begins like a JSON array, so that its rows are elements and not lines."""
+    with path.open("rb") as raw:
+        try:
+            return _Lines(raw).read(1 << 12).removeprefix(BOM).lstrip()[:1] == b"["
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            return False
+
+
+def read_elements(path: Path) -> Iterator[tuple[int, bytes | Unreadable]]:
+    """Each element of a file that is one JSON array, with its number from 1; memory is one element.
+
+    What cannot be told apart any more (a malformed element, one over 1 MiB, damaged gzip data) ends the file: the last
+    item is Unreadable and stands for all that follows.
+    """
+    number, text, is_over = 0, "", False
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    with path.open("rb") as raw:
+        lines, skipped = _Lines(raw), re.compile(r"\s*\[[\s,]*")
+        try:
+            while not is_over:
+                chunk = lines.read(1 << 16)
+                is_over = not chunk
+                text += decoder.decode(chunk, final=is_over)
+                at = 0
+                while (begin := skipped.match(text, at)) and begin.end() < len(text):
+                    skipped, at = BETWEEN, begin.end()
+                    if text[at] == "]":
+                        return
+                    end = _end_of_element(text, at, is_over=is_over)
+                    if end is None:
+                        break
+                    number += 1
+                    yield number, text[at:end].encode()
+                    at = end
+                text = text[at:]
+            problem = "the array is cut off or malformed"
+        except UnicodeDecodeError:
+            problem = "not UTF-8"
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            problem = "damaged gzip data"
+        except BadInput as error:
+            problem = str(error)
+        yield number + 1, Unreadable(f"{problem}{REST}")
+
+
+def _end_of_element(text: str, begin: int, *, is_over: bool) -> int | None:
+    """Where the element ends; None where the text ends before it does."""
+    try:
+        _, end = DECODER.raw_decode(text, begin)
+    except json.JSONDecodeError:
+        if len(text) - begin > MAX_LINE_BYTES:
+            raise BadInput("element over 1 MiB or malformed") from None
+        return None
+    except RecursionError:
+        raise BadInput("JSON nested too deeply") from None
+    except ValueError:  # a number of more than 4300 digits
+        raise BadInput("malformed JSON") from None
+    return end if end < len(text) or is_over else None
 
 
 class _Lines:
@@ -91,10 +158,17 @@ class _Lines:
         self.bytes = 0
 
     def next(self, limit: int) -> bytes:
-        line = self.file.readline(limit)
+        """The next line, or its first `limit` bytes."""
+        return self._check(self.file.readline(limit))
+
+    def read(self, limit: int) -> bytes:
+        """The next bytes, whatever they are."""
+        return self._check(self.file.read(limit))
+
+    def _check(self, line: bytes) -> bytes:
         self.bytes += len(line)
         if self.is_gzip and self.bytes > FREE_BYTES and self.bytes > MAX_RATIO * self.raw.tell():
-            raise BadInput(f"decompresses to more than {MAX_RATIO} times its size: what follows was not read")
+            raise BadInput(f"decompresses to more than {MAX_RATIO} times its size")
         return line
 
 

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from ratchet.errors import BadInput, BadRecord
 from ratchet.features import Feature
 from ratchet.files import canonical_json, sha256_text
-from ratchet.jsonl import Unreadable, load_json, read_lines
+from ratchet.jsonl import Unreadable, is_array, load_json, read_elements, read_lines
 
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL stores none in a text column
 
@@ -190,13 +190,15 @@ def parse_feedback(row: Any, where: str) -> Feedback | Rejected:
 def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any] | Rejected]]:
     """Each non-empty line of a JSONL file, plain or gzip, as (`file:line`, object or why it is none).
 
-    Memory is one line. A line over 1 MiB, not UTF-8, not JSON or not an object is Rejected; the rest goes on.
+    Memory is one line. A line over 1 MiB, not UTF-8, not JSON or not an object is Rejected; the rest goes on. A file
+    that is one JSON array gives its elements in the same way, as (`file[element]`, ...).
     """
-    for number, line in read_lines(path):
-        where = f"{path.name}:{number}"
+    as_array = is_array(path)
+    for number, line in read_elements(path) if as_array else read_lines(path):
+        where = f"{path.name}[{number}]" if as_array else f"{path.name}:{number}"
         if isinstance(line, Unreadable):
             yield where, Rejected(where, line.reason)
-        elif not line.isspace():
+        elif line.strip():
             yield where, _parse_line(line, where)
 
 

@@ -47,6 +47,31 @@ def test_import_prints_one_json_value(ratchet, tmp_path: Path) -> None:
     assert (facts[0]["rows"], facts[0]["accepted"], sum(facts[0]["rejected"].values())) == (2, 1, 1)
 
 
+def test_import_takes_the_format_and_a_feature_of_this_clone(ratchet, tmp_path: Path) -> None:
+    row = {"messages": [*ASKED["input"]["messages"], {"role": "assistant", "content": "x"}]}  # type: ignore[index]
+    file = log(tmp_path, json.dumps(row))
+    assert "1 rows: 1 could be used, 0 rejected" in ratchet("import", file, "--feature", "routing", "--dry-run").out
+    told = ratchet(
+        "import", file, "--feature", "routing", "--format", "openai-chat", "--at", "2026-01-01", "--json"
+    ).out
+    assert json.loads(told)[0]["accepted"] == 1
+    assert "give it with --feature" in ratchet("import", file).err
+    assert "unknown feature 'nowhere'" in ratchet("import", file, "--feature", "nowhere").err
+
+
+@pytest.mark.parametrize(
+    "row", [{"a": 1}, {"messages": [], "output_message": {}, "id": "x", "request": 1, "response": 1}]
+)
+def test_import_of_an_unknown_or_ambiguous_format_ends_with_2_and_says_what_to_do(ratchet, tmp_path: Path, row) -> None:
+    ended = ratchet("import", log(tmp_path, json.dumps(row)))
+    assert ended.status == 2 and "name one with --format" in ended.err
+
+
+def test_import_of_formats_that_do_not_exist_ends_with_2(ratchet, tmp_path: Path) -> None:
+    ended = ratchet("import", log(tmp_path, json.dumps(ASKED)), "--format", "xml")
+    assert ended.status == 2 and "there are auto, ratchet, openai-chat" in ended.err
+
+
 @pytest.mark.parametrize(("line", "problem"), [("{", "m.jsonl:1"), ('{"text": "x"}', "m.jsonl:1"), ("", "m.jsonl")])
 def test_replay_of_unusable_messages_ends_with_2_and_the_line(ratchet, tmp_path: Path, line: str, problem: str) -> None:
     (tmp_path / "m.jsonl").write_text(line)

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 
 from ratchet.errors import LeaseHeld, StaleRecord
 from ratchet.records import Feedback, Input, Interaction, Message, Output, Source
-from ratchet.store import Store, open_store
+from ratchet.store import PAGE, Store, open_store
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 COUNT_UP = """
@@ -106,6 +107,21 @@ def test_half_read_result_does_not_block_a_writer(store: Store) -> None:
     next(reading)
     assert store.add_interactions([interaction(9)]) == 1
     assert len(list(reading)) == 4
+
+
+def test_table_is_read_a_page_at_a_time(store: Store) -> None:
+    note = "x" * 10_000
+    store.add_interactions([interaction(n, attributes={"note": note}) for n in range(3 * PAGE)])
+    tracemalloc.start()
+    assert sum(1 for _ in store.interactions("f")) == 3 * PAGE
+    assert tracemalloc.get_traced_memory()[1] < 2 * PAGE * len(note)
+    tracemalloc.stop()
+
+
+def test_last_interaction_of_each_session_is_the_one_with_the_greatest_id(store: Store) -> None:
+    store.add_interactions([interaction(n, session_id=f"s{n % 2}") for n in (3, 1, 4, 2)] + [interaction(9)])
+    assert store.last_in_sessions(["s0", "s1", "none"]) == {"s0": "i4", "s1": "i3"}
+    assert store.last_in_sessions([]) == {}
 
 
 def test_document_is_changed_by_who_read_it_last(store: Store) -> None:
