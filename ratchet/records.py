@@ -10,11 +10,13 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from ratchet import jsonl
 from ratchet.errors import BadInput, BadRecord
 from ratchet.features import Feature
 from ratchet.files import canonical_json, sha256_text
 from ratchet.jsonl import Unreadable, is_array, load_json, read_elements, read_lines
 
+MAX_LINE_BYTES = jsonl.MAX_LINE_BYTES
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL stores none in a text column
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ratchet.errors import BadInput, BadRecord
 from ratchet.files import canonical_json, read_json
-from ratchet.jsonl import MAX_LINE_BYTES
+from ratchet.records import MAX_LINE_BYTES
 
 
 def read_questions(folder: Path, feature: str) -> list[str]:

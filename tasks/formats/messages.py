@@ -108,8 +108,8 @@ def keep(attributes: dict[str, Any], chat: Chat, answer: Answer | None = None) -
 def _is_only(text: str, content: Any) -> bool:
     """Whether a content says no more than its text."""
     if isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict):
-        return set(content[0]) == {"type", "text"} and content[0]["text"] == text
-    return content == text
+        return set(content[0]) == {"type", "text"} and bool(content[0]["text"] == text)
+    return bool(content == text)
 
 
 def _text_of(part: Any) -> str | None:
