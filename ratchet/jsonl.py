@@ -33,7 +33,7 @@ class Unreadable(NamedTuple):
 
 
 def load_json(data: bytes | str) -> Any:
-    """JSON that can be stored again: no NaN, no lone surrogate, at most 64 levels.
+    """JSON that can be stored again: no lone surrogate, at most 64 levels; NaN and infinities become null.
 
     Raises:
         BadInput: why not, without a word of the content.
@@ -41,11 +41,22 @@ def load_json(data: bytes | str) -> Any:
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise BadInput(_why(data, error.msg)) from None
+        value = _without_nan(data, error.msg)
     except RecursionError:
         raise BadInput("JSON nested too deeply") from None
     check_depth(value, data)
     return value
+
+
+def _without_nan(data: bytes | str, problem: str) -> Any:
+    """The value of JSON that is malformed by nothing but NaN or an infinity, which become null."""
+    text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+    if "NaN" in text or "Infinity" in text:
+        try:
+            return orjson.loads(orjson.dumps(json.loads(data, parse_constant=lambda _: None)))
+        except (ValueError, TypeError, RecursionError):  # TypeError: what orjson cannot write
+            pass
+    raise BadInput(_why(data, problem)) from None
 
 
 def check_depth(value: Any, data: bytes | str) -> None:

@@ -19,7 +19,8 @@ def written(tmp_path: Path, content: bytes) -> Path:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b'{"a": NaN}', "malformed JSON"),
+        (b'{"a": NaN', "malformed JSON"),
+        ('{"a": [NaN, "\\ud800"]}', "malformed JSON"),
         (b'{"a": 1e999}', "malformed JSON"),
         ('{"a": "\\ud800"}', "not Unicode"),
         (b"\xff", "not UTF-8"),
@@ -32,6 +33,14 @@ def written(tmp_path: Path, content: bytes) -> Path:
 def test_json_that_could_not_be_stored_again_is_refused(data: bytes | str, reason: str) -> None:
     with pytest.raises(BadInput, match=reason):
         load_json(data)
+
+
+def test_numbers_that_json_lacks_are_null() -> None:
+    assert load_json(b'{"a": NaN, "b": [-Infinity, 1], "NaN": "Infinity"}') == {
+        "a": None,
+        "b": [None, 1],
+        "NaN": "Infinity",
+    }
 
 
 def test_json_up_to_the_limit_and_wide_is_read() -> None:

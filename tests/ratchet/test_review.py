@@ -32,13 +32,13 @@ def test_items_keep_the_order_of_the_file_and_unknown_fields_do_no_harm(tmp_path
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("{", "malformed JSON: Expecting property name enclosed in double quotes"),
+        ("{", "malformed JSON: unexpected end of data"),
         ({k: v for k, v in ROW.items() if k != "interaction_id"}, "malformed: interaction_id"),
         (ROW | {"messages": []}, "malformed: messages"),
         (ROW | {"messages": "["}, "malformed: messages"),
         (ROW | {"suggestions": [{"weight": 1}]}, "malformed: suggestions"),
         (ROW | {"uncertainty": 7}, "malformed: uncertainty"),
-        (ROW | {"output": "\ud800"}, "malformed: not Unicode text"),
+        (ROW | {"output": "\ud800"}, "holds text that is not Unicode (a lone surrogate)"),
     ],
 )
 def test_line_that_is_no_item_is_left_out_with_its_place_and_never_its_text(tmp_path, row, reason) -> None:

@@ -50,7 +50,7 @@ def test_rows_are_in_order_of_time_whatever_the_order_in_the_files(batch: Batch)
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("{", "malformed JSON: Expecting property name enclosed in double quotes"),
+        ("{", "malformed JSON: unexpected end of data"),
         ("[1]", "not a JSON object"),
         ('{"interaction_id": "x", "feature": "routing"}', "at: Field required"),
     ],
