@@ -83,9 +83,9 @@ def detect_format(path: Path) -> str:
     """
     if not path.is_file():
         raise BadInput(f"{path}: no such file")
-    if path.name.removesuffix(".gz").endswith(".csv") or (not _objects(read_jsonl(path)) and _is_tickets(path)):
-        return "zendesk-csv"
     rows = _objects(read_jsonl(path))
+    if path.name.removesuffix(".gz").endswith(".csv") or (not rows and _is_tickets(path)):
+        return "zendesk-csv"
     fits = [{name for name, reader in READERS.items() if name != "zendesk-csv" and reader.is_like(r)} for r in rows]
     found = [names for names in fits if names]
     if not rows:
@@ -99,7 +99,9 @@ def detect_format(path: Path) -> str:
 
 
 def _objects(rows: Rows) -> list[dict[str, Any]]:
-    return [row for _, row in islice(rows, LOOKED_AT) if isinstance(row, dict)]
+    """The first objects among a file's first rows, so that a file without any is not read to its end."""
+    found = (row for _, row in islice(rows, 50 * LOOKED_AT) if isinstance(row, dict))
+    return list(islice(found, LOOKED_AT))
 
 
 def _is_tickets(path: Path) -> bool:

@@ -58,10 +58,10 @@ def test_import_killed_at_any_point_and_run_again_gives_the_same_store(tmp_path:
     whole, broken = tmp_path / "whole.db", tmp_path / "broken.db"
     assert "done" in start(whole, rejects, file).communicate(timeout=120)[0]
     listed, rng = rejects.read_text(), random.Random(seed)
-    for _ in range(2):
+    for batches in (2, rng.randint(1, 3)):
         process = start(broken, rejects, file)
         assert process.stdout is not None
-        for _ in range(rng.randint(1, 3)):  # so many batches are on disk, then at a random moment of the next
+        for _ in range(batches):  # so many batches are on disk, then at a random moment of the next
             process.stdout.readline()
         time.sleep(rng.random() * 0.1)
         process.send_signal(signal.SIGKILL)
