@@ -5,6 +5,8 @@ import io
 import json
 from typing import Any
 
+import pytest
+
 ASKED = [{"role": "system", "content": "You help."}, {"role": "user", "content": "Where is my card?"}]
 REPLIED = {"role": "assistant", "content": "It is on its way."}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "track", "arguments": '{"card": 1}'}}
@@ -256,6 +258,12 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "humanloop": HUMANLOOP,
     "zendesk-csv": ZENDESK,
 }
+
+
+def needs(format: str) -> None:
+    """Skip where what a format is read with is not part of this version."""
+    if format == "otel":
+        pytest.importorskip("ratchet.otel", reason="this version has no reader of OpenTelemetry")
 
 
 def as_jsonl(*rows: Any) -> bytes:

@@ -11,7 +11,7 @@ from ratchet.errors import BadInput
 from ratchet.records import Feedback, Interaction, Rejected
 from tasks.formats import FORMATS, detect_format, read_records, read_rows
 from tasks.formats.rows import to_time
-from tests.tasks.format_rows import FLYWHEEL, OPENAI_CHAT, RATCHET, ROWS, as_file, as_jsonl
+from tests.tasks.format_rows import FLYWHEEL, OPENAI_CHAT, RATCHET, ROWS, as_file, as_jsonl, needs
 
 PUBLIC = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "peer_formats"
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -36,6 +36,7 @@ def test_format_is_told_from_its_rows(format: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_sound_rows_give_records_and_no_rejection(format: str, tmp_path: Path) -> None:
+    needs(format)
     path = tmp_path / "export"
     path.write_bytes(as_file(format, *ROWS[format]))
     found = [r for records in read_rows(path, format, feature="f", now=NOW) for r in records]
@@ -45,6 +46,7 @@ def test_sound_rows_give_records_and_no_rejection(format: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_ids_come_from_content_so_that_reading_again_gives_the_same(format: str, tmp_path: Path) -> None:
+    needs(format)
     first, second = tmp_path / "a", tmp_path / "b.gz"
     first.write_bytes(as_file(format, *ROWS[format]))
     second.write_bytes(gzip.compress(first.read_bytes()))
@@ -162,6 +164,7 @@ def test_what_is_no_time_is_named(given: Any) -> None:
     ],
 )
 def test_public_files_of_other_tools_are_read(name: str, format: str, counts: dict[str, int]) -> None:
+    needs(format)
     assert detect_format(PUBLIC / name) == format
     found = list(read_records(PUBLIC / name, feature="f"))
     assert Counter(r.reason if isinstance(r, Rejected) else type(r).__name__ for r in found) == counts

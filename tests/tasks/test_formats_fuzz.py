@@ -17,7 +17,7 @@ from ratchet.records import Feedback, Interaction, Rejected
 from ratchet.store import open_store
 from tasks.formats import FORMATS, read_rows
 from tasks.import_records import import_file
-from tests.tasks.format_rows import ROWS, as_csv
+from tests.tasks.format_rows import ROWS, as_csv, needs
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 SECRET = "hunter2"  # what a user wrote: it may stand in records, never in a reason
@@ -135,6 +135,7 @@ def check_import(path: Path, format: str, folder: Path) -> None:
 
 
 def fuzz(format: str, folder: Path, cases: int, check: Callable[[Path, str], None]) -> None:
+    needs(format)
     path = folder / ("odd.csv" if format == "zendesk-csv" else "odd.jsonl")
 
     @settings(max_examples=cases, deadline=None, database=None, suppress_health_check=list(HealthCheck))
