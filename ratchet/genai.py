@@ -52,9 +52,19 @@ class OutputMessage(ChatMessage):
     finish_reason: str
 
 
+class ToolDefinition(BaseModel):
+    """A tool of `gen_ai.tool.definitions`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    type: str
+    name: str
+
+
 INPUT_MESSAGES = TypeAdapter(list[ChatMessage])
 OUTPUT_MESSAGES = TypeAdapter(list[OutputMessage])
 SYSTEM_INSTRUCTIONS = TypeAdapter(list[Part])
+TOOL_DEFINITIONS = TypeAdapter(list[ToolDefinition])
 
 
 class Conversation(NamedTuple):
@@ -92,6 +102,15 @@ def read_conversation(attributes: dict[str, Any]) -> Conversation | None:
         is_reduced=any(part.type not in ("text", "tool_call_response") for one in asked for part in one.parts),
         n_choices=len(answered),
     )
+
+
+def read_tools(attributes: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """The tools that the model was offered; None where there are none, or they are not as the conventions say."""
+    try:
+        found = _validated(TOOL_DEFINITIONS, attributes, "gen_ai.tool.definitions")
+    except BadInput:  # some instrumentations leave the type out; the answer is of use all the same
+        return None
+    return [tool.model_dump() for tool in found] or None
 
 
 def parse_json(text: str, what: str) -> Any:

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from ratchet.errors import BadInput
-from ratchet.genai import Conversation, parse_json, read_conversation
+from ratchet.genai import Conversation, parse_json, read_conversation, read_tools
 from ratchet.otlp import attributes_of, hex_at, objects, spans_of, time_at
 from ratchet.records import Feedback, Interaction, Rejected, parse_feedback, parse_interaction
 from ratchet.scores import as_feedback_value
