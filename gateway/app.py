@@ -28,6 +28,7 @@ from gateway.metrics import Metrics
 from gateway.parts import Parts
 from gateway.refusals import Refusal, json_response
 from gateway.routing import Router
+from gateway.traces import take_traces
 from ratchet.errors import RatchetError
 from ratchet.settings import Settings
 from ratchet.store import open_store
@@ -49,6 +50,7 @@ def create_app(settings: Settings, limits: Limits = Limits()) -> FastAPI:  # noq
         routes=[
             _route("/v1/chat/completions", complete_chat, "POST"),
             _route("/v1/feedback", take_feedback, "POST"),
+            _route("/v1/traces", take_traces, "POST"),
             _route("/v1/models", _models, "GET"),
             _route("/healthz", _healthz, "GET"),
             _route("/readyz", _readyz, "GET"),
@@ -126,7 +128,9 @@ async def _metrics(parts: Parts, request: Request) -> Response:
 
 async def _unknown_path(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    message = "there is no such path or method; see POST /v1/chat/completions, POST /v1/feedback, GET /v1/models"
+    message = (
+        "there is no such path or method; see POST /v1/chat/completions, /v1/feedback and /v1/traces, GET /v1/models"
+    )
     return Refusal(error.status_code, "unknown_path", message).response(dict(error.headers or {}))
 
 

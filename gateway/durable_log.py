@@ -106,20 +106,16 @@ class DurableLog:
 
     def _write(self, records: Sequence[Record]) -> list[bool | Refusal]:
         """Write a batch in the writer thread; an outcome per record, in their order."""
-        interactions = [record for record in records if isinstance(record, Interaction)]
         try:
-            self._store.add_interactions(interactions)
+            return list(self._store.add_records(records))
         except sa.exc.OperationalError as error:  # locked, full, gone: no record of the batch could be written
             return [_failed(record, error) for record in records]
         except Exception:  # noqa: BLE001 - one bad row must not take its neighbours with it: each is tried alone
             return [self._write_one(record) for record in records]
-        return [True if isinstance(record, Interaction) else self._write_one(record) for record in records]
 
     def _write_one(self, record: Record) -> bool | Refusal:
         try:
-            if isinstance(record, Interaction):
-                return self._store.add_interactions([record]) == 1
-            return self._store.add_feedback([record]) == 1
+            return self._store.add_records([record])[0]
         except Exception as error:  # noqa: BLE001 - whatever the store raised, the request that waits is told
             return _failed(record, error)
 

@@ -30,6 +30,9 @@ class Metrics:
         self.fallbacks = Counter(
             "ratchet_fallbacks", "Answers given by stable for a canary that failed", ["feature"], registry=self.registry
         )
+        self.observed = Counter(
+            "ratchet_observed", "Records of other ways in", ["way", "outcome"], registry=self.registry
+        )
         self.feedback = Counter("ratchet_feedback", "Feedback stored", ["feature", "kind"], registry=self.registry)
 
     def answered(self, turn: Turn, heard: Heard, status: str) -> None:
@@ -46,6 +49,11 @@ class Metrics:
             status=status,
             ms=round(turn.seconds * 1000),
         )
+
+    def observe(self, way: str, counts: dict[str, int]) -> None:
+        """Count what came in by a way besides the chat: accepted, known and rejected."""
+        for outcome, count in counts.items():
+            self.observed.labels(way, outcome).inc(count)
 
     def page(self) -> bytes:
         """The text exposition format."""

@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from gateway.limits import Limits
 from gateway.refusals import Refusal, first_problem
+from ratchet.genai import is_within
 from ratchet.records import Context, Message, Source
 
 TENANT = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -70,22 +71,50 @@ async def read_body(request: Request, limits: Limits) -> dict[str, Any]:
     Raises:
         Refusal: 413 over the size limit; 400 where it is not JSON, nested too deeply, or not an object.
     """
+    return to_object(await read_bytes(request, limits.body_bytes), limits)
+
+
+async def read_bytes(request: Request, limit: int) -> bytes:
+    """The body of a request.
+
+    Raises:
+        Refusal: 413 over the limit.
+    """
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
-            if len(body) > limits.body_bytes:
-                raise Refusal(413, "body_too_large", f"the body is over {limits.body_bytes} bytes")
+            if len(body) > limit:
+                raise Refusal(413, "body_too_large", f"the body is over {limit} bytes")
     except ClientDisconnect as error:
         raise Refusal(400, "client_gone", "the client closed the connection before its request was whole") from error
+    return bytes(body)
+
+
+def to_object(body: bytes, limits: Limits) -> dict[str, Any]:
+    """The JSON object that a body is, nested no deeper than the limit.
+
+    Raises:
+        Refusal: 400 where it is not JSON, nested too deeply, or not an object.
+    """
+    document = parse_json(body)
+    if not is_within(document, limits.json_depth):
+        raise Refusal(400, "nested_too_deeply", f"the body is nested over {limits.json_depth} levels")
+    return document
+
+
+def parse_json(body: bytes) -> dict[str, Any]:
+    """The JSON object that a body is; its depth is bounded by the parser only (1,024 levels).
+
+    Raises:
+        Refusal: 400 where it is not JSON, or not an object.
+    """
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Refusal(400, "malformed_json", f"the body is not JSON: {error.msg} at byte {error.pos}") from error
     if not isinstance(document, dict):
         raise Refusal(400, "malformed_json", "the body is not a JSON object")
-    if not _is_within(document, limits.json_depth):
-        raise Refusal(400, "nested_too_deeply", f"the body is nested over {limits.json_depth} levels")
     return document
 
 
@@ -132,18 +161,3 @@ def _to_message(raw: dict[str, Any], number: int) -> Message:
         return Message(role=raw.get("role"), content=content)  # type: ignore[arg-type]  # validated by pydantic
     except ValidationError as error:
         raise Refusal(400, "invalid_body", f"messages.{number}.{first_problem(error)}") from error
-
-
-def _is_within(value: Any, depth: int) -> bool:
-    """Whether containers are nested at most `depth` deep; without recursion, as the value is a stranger's."""
-    level = [value]
-    for _ in range(depth + 1):
-        level = [child for parent in level for child in _children(parent)]
-        if not level:
-            return True
-    return False
-
-
-def _children(value: Any) -> list[Any]:
-    found = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [child for child in found if isinstance(child, (dict, list))]

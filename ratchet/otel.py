@@ -23,6 +23,7 @@ from ratchet.scores import as_feedback_value
 MODEL_CALLS = (None, "chat", "text_completion", "generate_content")
 OWN_RECEIPT = re.compile(r"chatcmpl-int_[0-9a-f]{32}")
 EVALUATION = "gen_ai.evaluation.result"
+OF_EVALUATION = ": evaluation "  # in the place of a rejected evaluation, after that of its span
 CONTENT_EVENTS = ("gen_ai.content.prompt", "gen_ai.content.completion", "gen_ai.client.inference.operation.details")
 MESSAGE_EVENTS = {f"gen_ai.{role}.message": role for role in ("system", "user", "assistant", "tool")}
 
@@ -110,11 +111,12 @@ def _span_records(
     is_call = target == span.interaction_id
     if is_call or not span.evaluations:  # of another span the evaluations are what it is for, where it has some
         yield record
-    for evaluation in span.evaluations:
+    for number, evaluation in enumerate(span.evaluations, 1):
+        place = f"{where}{OF_EVALUATION}{number}"
         if is_call and isinstance(record, Rejected):
-            yield Rejected(where, "an evaluation of a span that was rejected", target)
+            yield Rejected(place, "an evaluation of a span that was rejected", target)
         else:
-            yield _feedback(span, evaluation, target)
+            yield _feedback(span, evaluation, place, target)
 
 
 def _conversation(span: _Span) -> Conversation:
@@ -140,16 +142,15 @@ def _feature_of(span: _Span, default: str | None, known: Collection[str] | None)
 
 
 def _interaction(span: _Span, said: Conversation, feature: str) -> Interaction | Rejected:
-    extra: dict[str, Any] = {
+    extra = {
         "trace_id": span.trace_id,
         "span_id": span.span_id,
         "provider": span.first("gen_ai.provider.name"),
-    }
-    extra |= {
         "response_id": span.first("gen_ai.response.id"),
+        "tools": read_tools(span.attributes),
         "n_choices": said.n_choices if said.n_choices > 1 else None,
+        "messages_reduced": said.is_reduced or None,
     }
-    extra |= {"messages_reduced": said.is_reduced or None}
     row = {
         "interaction_id": span.interaction_id,
         "feature": feature,
@@ -181,18 +182,18 @@ def _first_text(value: Any) -> str | None:
     return value[0] if isinstance(value, list) and value and isinstance(value[0], str) else None
 
 
-def _feedback(span: _Span, evaluation: dict[str, Any], target: str | None) -> Feedback | Rejected:
+def _feedback(span: _Span, evaluation: dict[str, Any], where: str, target: str | None) -> Feedback | Rejected:
     name, label = evaluation.get("gen_ai.evaluation.name"), evaluation.get("gen_ai.evaluation.score.label")
     explanation = evaluation.get("gen_ai.evaluation.explanation")
     if not isinstance(name, str) or not name:
-        return Rejected(span.where, "an evaluation without a name", target)
+        return Rejected(where, "an evaluation without a name", target)
     if target is None:
-        return Rejected(span.where, "an evaluation that belongs to no model call")
+        return Rejected(where, "an evaluation that belongs to no model call")
     score = evaluation.get("gen_ai.evaluation.score.value")
     try:
         kind, value = as_feedback_value(evaluation.get("ratchet.kind"), name, score, label)
     except BadInput as error:
-        return Rejected(span.where, str(error), target)
+        return Rejected(where, str(error), target)
     row = {
         "feedback_id": f"otel-{span.trace_id}-{span.span_id}-{name}"[:200],
         "interaction_id": target,
@@ -203,7 +204,7 @@ def _feedback(span: _Span, evaluation: dict[str, Any], target: str | None) -> Fe
         "comment": explanation[:10_000] if isinstance(explanation, str) else None,
         "attributes": {"name": name, "label": label} if isinstance(label, str) else {"name": name},
     }
-    return parse_feedback(row, span.where)
+    return parse_feedback(row, where)
 
 
 def _read_span(raw: dict[str, Any], resource: dict[str, Any], where: str) -> _Span:

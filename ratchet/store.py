@@ -56,6 +56,7 @@ leases = sa.Table(
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("owner", sa.String, nullable=False),
 )
+RECORD_IDS = {interactions: "interaction_id", feedback: "feedback_id"}
 
 
 @dataclass(frozen=True)
@@ -88,31 +89,28 @@ class Store:
 
     def add_interactions(self, records: Sequence[Interaction]) -> int:
         """Store interactions; one whose id is there already is left as it is. Returns how many were new."""
-        rows = [
-            {
-                "interaction_id": r.interaction_id,
-                "feature": r.feature,
-                "tenant": r.tenant,
-                "user_id": r.user_id,
-                "day": r.at.date().isoformat(),
-                "body": r.model_dump_json(),
-            }
-            for r in records
-        ]
-        return self._insert_new(interactions, rows)
+        return sum(self.add_records(records))
 
     def add_feedback(self, records: Sequence[Feedback]) -> int:
         """Store feedback; one whose id is there already is left as it is. Returns how many were new."""
-        rows = [
-            {
-                "feedback_id": r.feedback_id,
-                "interaction_id": r.interaction_id,
-                "day": r.at.date().isoformat(),
-                "body": r.model_dump_json(),
+        return sum(self.add_records(records))
+
+    def add_records(self, records: Sequence[Interaction | Feedback]) -> list[bool]:
+        """Store records in one transaction; for each, whether its id was new. One that is there is left as it is."""
+        if not records:
+            return []
+        rows = [_row(record) for record in records]
+        with self.engine.begin() as connection:
+            new = {
+                kind: _insert_new(connection, kind.c[name], [row for other, row in rows if other is kind])
+                for kind, name in RECORD_IDS.items()
             }
-            for r in records
-        ]
-        return self._insert_new(feedback, rows)
+        found = []
+        for kind, row in rows:
+            record_id = row[RECORD_IDS[kind]]
+            found.append(record_id in new[kind])
+            new[kind].discard(record_id)  # of two with the same id in one batch the second is known
+        return found
 
     def interaction(self, interaction_id: str) -> Interaction | None:
         """One interaction by its receipt."""
@@ -180,7 +178,7 @@ class Store:
     def create_document(self, kind: str, document_id: str, feature: str, body: dict[str, Any]) -> Document:
         """Store a new run or rollout; one that is there already is returned as it is."""
         row = {"kind": kind, "id": document_id, "feature": feature, "version": 1, "body": canonical_json(body)}
-        self._insert_new(documents, [row])
+        self._create(documents.c.id, row)
         found = self.document(kind, document_id)
         assert found is not None
         return found
@@ -219,7 +217,7 @@ class Store:
         Raises:
             LeaseHeld: another owner has it (its name is the message).
         """
-        self._insert_new(leases, [{"name": name, "owner": owner}])
+        self._create(leases.c.name, {"name": name, "owner": owner})
         holder = self.lease_owner(name)
         if holder != owner:
             raise LeaseHeld(str(holder))
@@ -235,13 +233,9 @@ class Store:
         with self.engine.begin() as connection:
             return connection.execute(statement).rowcount == 1
 
-    def _insert_new(self, table: sa.Table, rows: list[dict[str, Any]]) -> int:
-        if not rows:
-            return 0
-        dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(table).on_conflict_do_nothing().returning(*table.primary_key)
+    def _create(self, key: sa.Column[Any], row: dict[str, Any]) -> None:
         with self.engine.begin() as connection:
-            return len(connection.execute(statement, rows).fetchall())  # what was there already returns nothing
+            _insert_new(connection, key, [row])
 
     def _documents(self, *conditions: sa.ColumnElement[bool]) -> Iterator[Document]:
         query = sa.select(documents.c.id, documents.c.feature, documents.c.version, documents.c.body)
@@ -252,6 +246,26 @@ class Store:
         """The rows as they were when reading began, a page at a time in memory; a writer need not wait for the end."""
         with self.reader.connect() as connection:
             yield from connection.execution_options(yield_per=PAGE).execute(query)
+
+
+def _insert_new(connection: sa.Connection, key: sa.Column[Any], rows: list[dict[str, Any]]) -> set[Any]:
+    """Insert rows whose keys are not there yet. Returns the keys of those that were inserted."""
+    if not rows:
+        return set()
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(key.table).on_conflict_do_nothing().returning(key)
+    return set(connection.execute(statement, rows).scalars())  # what was there already returns nothing
+
+
+def _row(record: Interaction | Feedback) -> tuple[sa.Table, dict[str, Any]]:
+    row = {
+        "interaction_id": record.interaction_id,
+        "day": record.at.date().isoformat(),
+        "body": record.model_dump_json(),
+    }
+    if isinstance(record, Feedback):
+        return feedback, row | {"feedback_id": record.feedback_id}
+    return interactions, row | {"feature": record.feature, "tenant": record.tenant, "user_id": record.user_id}
 
 
 @contextmanager
