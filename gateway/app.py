@@ -23,6 +23,7 @@ from gateway.backends import ModelServer
 from gateway.chat import complete_chat
 from gateway.durable_log import DurableLog
 from gateway.feedback import take_feedback
+from gateway.helpdesk import take_reply
 from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.parts import Parts
@@ -50,6 +51,7 @@ def create_app(settings: Settings, limits: Limits = Limits()) -> FastAPI:  # noq
         routes=[
             _route("/v1/chat/completions", complete_chat, "POST"),
             _route("/v1/feedback", take_feedback, "POST"),
+            _route("/v1/helpdesk", take_reply, "POST"),
             _route("/v1/traces", take_traces, "POST"),
             _route("/v1/models", _models, "GET"),
             _route("/healthz", _healthz, "GET"),
@@ -71,7 +73,7 @@ def _opened(settings: Settings, limits: Limits) -> Callable[[FastAPI], AbstractA
                 log = DurableLog(store, limits)
                 log.start()
                 server = ModelServer(settings.modelserver_url, session, limits, settings.modelserver_key)
-                app.state.parts = Parts(Router(settings), server, log, store, Metrics(), limits)
+                app.state.parts = Parts(Router(settings), server, log, store, Metrics(), limits, settings)
                 try:
                     yield
                 finally:
@@ -128,9 +130,7 @@ async def _metrics(parts: Parts, request: Request) -> Response:
 
 async def _unknown_path(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    message = (
-        "there is no such path or method; see POST /v1/chat/completions, /v1/feedback and /v1/traces, GET /v1/models"
-    )
+    message = "there is no such path or method; see POST /v1/chat/completions, POST /v1/feedback, GET /v1/models"
     return Refusal(error.status_code, "unknown_path", message).response(dict(error.headers or {}))
 
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.parts import Parts
-from gateway.refusals import BackendFailed, Refusal, first_problem, json_response
+from gateway.refusals import Refusal, first_problem, json_response
 from gateway.requests import FeedbackRequest, read_body, validate
 from gateway.turn import RECEIPT
 from ratchet.errors import BadInput
@@ -78,14 +78,25 @@ async def _check_correction(parts: Parts, feedback: Feedback, interaction: Inter
     """A correction must be an output that the release could have served; a bare label counts as its JSON."""
     if interaction.release_id is None:  # imported history
         return
-    try:
-        release = (await parts.router.release(interaction.release_id)).release
-    except BackendFailed:  # a release that was cleared away: curate checks the value again
+    feature = await feature_of(parts, interaction)
+    if feature is None:
         return
-    feature = Feature.model_construct(name=release.feature, output_schema=release.output_schema)
     try:
         feature.wrap_target(feedback.value)
     except BadInput as error:
         enum = feature.enum_field()
         expected = f"allowed labels: {', '.join(enum[1])}" if enum else "expected: what the release could have answered"
         raise Refusal(422, "not_in_schema", f"the correction does not fit the schema; {expected}") from error
+
+
+async def feature_of(parts: Parts, interaction: Interaction) -> Feature | None:
+    """What the release that answered says of its feature: name and schema; for history from elsewhere, the live one.
+
+    None where there is none to be read: curate checks each value again.
+    """
+    try:
+        release_id = interaction.release_id or parts.router.channel(interaction.feature).stable
+        release = (await parts.router.release(release_id)).release
+    except Refusal:  # the feature has no channel (yet), or the release was cleared away
+        return None
+    return Feature.model_construct(name=release.feature, output_schema=release.output_schema)

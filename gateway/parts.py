@@ -9,6 +9,7 @@ from gateway.durable_log import DurableLog
 from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.routing import Router
+from ratchet.settings import Settings
 from ratchet.store import Store
 
 
@@ -22,3 +23,4 @@ class Parts:
     store: Store
     metrics: Metrics
     limits: Limits
+    settings: Settings
