@@ -10,7 +10,6 @@ from starlette.requests import ClientDisconnect, Request
 
 from gateway.limits import Limits
 from gateway.refusals import Refusal, first_problem
-from ratchet.genai import is_within
 from ratchet.records import Context, Message, Source
 
 TENANT = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -98,7 +97,7 @@ def to_object(body: bytes, limits: Limits) -> dict[str, Any]:
         Refusal: 400 where it is not JSON, nested too deeply, or not an object.
     """
     document = parse_json(body)
-    if not is_within(document, limits.json_depth):
+    if not _is_within(document, limits.json_depth):
         raise Refusal(400, "nested_too_deeply", f"the body is nested over {limits.json_depth} levels")
     return document
 
@@ -161,3 +160,18 @@ def _to_message(raw: dict[str, Any], number: int) -> Message:
         return Message(role=raw.get("role"), content=content)  # type: ignore[arg-type]  # validated by pydantic
     except ValidationError as error:
         raise Refusal(400, "invalid_body", f"messages.{number}.{first_problem(error)}") from error
+
+
+def _is_within(value: Any, depth: int) -> bool:
+    """Whether containers are nested at most `depth` deep; without recursion, as the value is a stranger's."""
+    level = [value]
+    for _ in range(depth + 1):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return True
+    return False
+
+
+def _children(value: Any) -> list[Any]:
+    found = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [child for child in found if isinstance(child, (dict, list))]

@@ -13,15 +13,14 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import orjson
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ratchet.errors import BadInput
+from ratchet.jsonl import load_json
 from ratchet.records import Message, Output
 
 ROLES = {role: role for role in ("system", "user", "assistant", "tool", "developer")}
 ROLES |= {"human": "user", "ai": "assistant", "model": "assistant", "function": "tool"}
-MAX_DEPTH = 64
 NUMBERED = (
     ("gen_ai.prompt", "gen_ai.completion", ""),
     ("llm.input_messages", "llm.output_messages", "message."),
@@ -114,33 +113,15 @@ def read_tools(attributes: dict[str, Any]) -> list[dict[str, Any]] | None:
 
 
 def parse_json(text: str, what: str) -> Any:
-    """JSON from a stranger.
+    """JSON inside a text.
 
     Raises:
-        BadInput: not JSON, or nested over 64 levels.
+        BadInput: not JSON, or nested too deeply; the message begins with `what`.
     """
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise BadInput(f"{what} is not JSON") from error
-    if not is_within(value, MAX_DEPTH):
-        raise BadInput(f"{what} is nested over {MAX_DEPTH} levels")
-    return value
-
-
-def is_within(value: Any, depth: int) -> bool:
-    """Whether containers are nested at most `depth` deep; without recursion, as the value is a stranger's."""
-    level = [value]
-    for _ in range(depth + 1):
-        level = [child for parent in level for child in _children(parent)]
-        if not level:
-            return True
-    return False
-
-
-def _children(value: Any) -> list[Any]:
-    found = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [child for child in found if isinstance(child, (dict, list))]
+        return load_json(text)
+    except BadInput as error:
+        raise BadInput(f"{what}: {error}") from None
 
 
 def _dialect(attributes: dict[str, Any]) -> tuple[Sequence[ChatMessage], Sequence[OutputMessage]]:

@@ -18,7 +18,7 @@ from ratchet.errors import BadInput
 from ratchet.genai import Conversation, parse_json, read_conversation, read_tools
 from ratchet.otlp import attributes_of, hex_at, objects, spans_of, time_at
 from ratchet.records import Feedback, Interaction, Rejected, parse_feedback, parse_interaction
-from ratchet.scores import as_feedback_value
+from ratchet.scores import KINDS, read_score, read_score_as
 
 MODEL_CALLS = (None, "chat", "text_completion", "generate_content")
 OWN_RECEIPT = re.compile(r"chatcmpl-int_[0-9a-f]{32}")
@@ -190,8 +190,10 @@ def _feedback(span: _Span, evaluation: dict[str, Any], where: str, target: str |
     if target is None:
         return Rejected(where, "an evaluation that belongs to no model call")
     score = evaluation.get("gen_ai.evaluation.score.value")
+    kind = evaluation.get("ratchet.kind") or (name if name in KINDS else None)
+    said = label if score is None else score
     try:
-        kind, value = as_feedback_value(evaluation.get("ratchet.kind"), name, score, label)
+        kind, value = read_score_as(str(kind), name, said) if kind else read_score(name, said)
     except BadInput as error:
         return Rejected(where, str(error), target)
     row = {

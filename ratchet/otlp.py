@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ratchet.errors import BadInput
-from ratchet.genai import MAX_DEPTH
+from ratchet.jsonl import MAX_DEPTH
 from ratchet.records import Rejected
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,60 +1,67 @@
-"""Scores of other tools as feedback: which kind a name stands for, and its value in our range."""
+"""Scores of other tools in our words: a thumb, a rating from 0 to 1, a correction or a comment."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from ratchet.errors import BadInput
 from ratchet.records import check_value
 
 KINDS = ("thumb", "rating", "correction", "comment", "accept", "escalation", "abandon", "rephrase")
-GOOD = frozenset({"pass", "passed", "true", "yes", "correct", "good", "positive", "up", "thumbs_up", "accept"})
-BAD = frozenset({"fail", "failed", "false", "no", "incorrect", "bad", "negative", "down", "thumbs_down", "reject"})
+LOWER_IS_BETTER = ("toxic", "hallucinat", "harm", "bias", "malicious", "stereotyp", "offens", "error", "violation")
+GOOD = {"yes", "true", "good", "correct", "positive", "pass", "passed", "up", "thumbs_up", "thumbs up", "like", "👍"}
+BAD = {"no", "false", "bad", "incorrect", "negative", "fail", "failed", "down", "thumbs_down", "thumbs down", "👎"}
 
 
-def as_feedback_value(kind: Any, name: str, value: Any, label: Any) -> tuple[str, Any]:
-    """The kind and value of a score.
+class Said(NamedTuple):
+    """The kind of a feedback and its value."""
 
-    Args:
-        kind: what the name is known to stand for; None takes the name where it is a kind, else a rating for a number
-            from 0 to 1 and a thumb for a label that says pass or fail.
-        value: the score's number or truth value, if it has one.
-        label: the score's text, if it has one.
+    kind: str
+    value: Any
+
+
+def read_score(name: str, value: Any) -> Said:
+    """A score as a thumb (bool, or a word that means one) or a rating (0 to 1).
+
+    Higher is better in a rating, so that a metric named for a fault (toxicity, hallucination, ...) is turned round.
+
+    Raises:
+        BadInput: a number outside 0 to 1, or a word that means neither good nor bad.
+    """
+    is_fault = any(word in name.lower() for word in LOWER_IS_BETTER)
+    if isinstance(value, str):
+        word = value.strip().lower()
+        if word not in GOOD | BAD:
+            raise BadInput("value: a score that is neither a number nor a word for good or bad")
+        value = word in GOOD
+    if isinstance(value, bool):
+        return Said("thumb", value != is_fault)
+    if isinstance(value, (int, float)) and 0 <= value <= 1:
+        return Said("rating", round(1 - value, 9) if is_fault else value)
+    if isinstance(value, (int, float)):
+        raise BadInput("value: a score outside 0 to 1 is no rating")
+    raise BadInput("value: not of the type that this format has")
+
+
+def read_score_as(kind: str, name: str, value: Any) -> Said:
+    """A score of a name that is known to stand for a kind of feedback; thumbs and ratings as `read_score` has them.
+
+    For a thumb 0 and 1 are no and yes; for `accept` and its like a word is yes or no.
 
     Raises:
         BadInput: the score does not fit the kind; the message quotes neither.
     """
-    number = _number(value)
-    verdict = _verdict(value, label)
-    if kind is None:
-        kind = name if name in KINDS else "rating" if number is not None else "thumb" if verdict is not None else None
-    found: Any = None
     if kind in ("correction", "comment"):
-        found = label if label is not None else value
-    elif kind == "rating":
-        found = number
-    elif kind in KINDS:
-        found = verdict if kind == "thumb" or number is None else number
-    if found is None:
-        raise BadInput("a score that fits no kind of feedback; map its name to one")
+        said = Said(kind, value)
+    elif kind == "thumb":
+        said = read_score(name, bool(value) if value in (0, 1) else value)
+    else:
+        said = read_score("", value) if kind != "rating" else read_score(name, value)
+    is_fit = said.kind == kind or (kind not in ("thumb", "rating") and kind in KINDS)
+    if not is_fit:
+        raise BadInput(f"value: not a {kind}" if kind in KINDS else f"a score cannot stand for {kind!r:.40}")
     try:
-        check_value(kind, found)
+        check_value(kind, said.value)
     except ValueError as error:
-        raise BadInput(f"a score does not fit its kind: {error}") from error
-    return kind, found
-
-
-def _number(value: Any) -> float | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else None
-
-
-def _verdict(value: Any, label: Any) -> bool | None:
-    """Right or wrong, by a truth value, by 0 or 1, or by a word."""
-    if isinstance(value, bool):
-        return value
-    if _number(value) in (0.0, 1.0):
-        return bool(value == 1)
-    word = label.strip().lower() if isinstance(label, str) else ""
-    return True if word in GOOD else False if word in BAD else None
+        raise BadInput(str(error)) from None
+    return Said(kind, said.value)

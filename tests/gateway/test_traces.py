@@ -86,7 +86,8 @@ def test_spans_that_cannot_be_used_are_told_back_by_reason(gateway: Gateway) -> 
     other = span(chat(**{"ratchet.feature": "nosuch"}), number=3)
     judged = span(chat(), events=[evaluation("SECRET", label="SECRET")])
     answer = export(gateway, request(*broken, other, judged))
-    told = "2 x not a model call; 1 x unknown feature; 1 x a score that fits no kind of feedback; map its name to one"
+    told = "2 x not a model call; 1 x unknown feature; "
+    told += "1 x value: a score that is neither a number nor a word for good or bad"
     assert (answer.status_code, *partial(answer)) == (200, 3, told)
     assert len(gateway.shop.interactions()) == 1
     binary = export(gateway, as_protobuf(request(*broken)), content_type=PROTOBUF)

@@ -3,44 +3,61 @@ from typing import Any
 import pytest
 
 from ratchet.errors import BadInput
-from ratchet.scores import as_feedback_value
+from ratchet.scores import read_score, read_score_as
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "value", "label", "expected"),
+    ("name", "value", "expected"),
     [
-        (None, "helpfulness", 0.25, None, ("rating", 0.25)),
-        (None, "safe", None, "Fail", ("thumb", False)),
-        (None, "thumb", 1, None, ("thumb", True)),
-        (None, "anything", True, None, ("thumb", True)),
-        ("thumb", "user-thumb", 0.0, None, ("thumb", False)),
-        ("thumb", "user-thumb", None, "up", ("thumb", True)),
-        ("rating", "stars", 1, None, ("rating", 1.0)),
-        ("accept", "edit", 0.4, None, ("accept", 0.4)),
-        ("accept", "edit", None, "accept", ("accept", True)),
-        ("correction", "fix", None, "loans", ("correction", "loans")),
-        ("comment", "note", None, "too long", ("comment", "too long")),
+        ("helpfulness", 0.25, ("rating", 0.25)),
+        ("safe", "Fail", ("thumb", False)),
+        ("anything", True, ("thumb", True)),
+        ("Toxicity", 0.8, ("rating", 0.2)),
+        ("hallucination", "true", ("thumb", False)),
     ],
 )
-def test_a_score_becomes_a_value_of_its_kind(kind: Any, name: str, value: Any, label: Any, expected: Any) -> None:
-    assert as_feedback_value(kind, name, value, label) == expected
+def test_a_score_is_a_thumb_or_a_rating(name: str, value: Any, expected: Any) -> None:
+    assert read_score(name, value) == expected
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "label"),
+    ("kind", "value", "expected"),
     [
-        (None, None, None),
-        (None, 4.0, None),
-        (None, float("nan"), None),
-        ("thumb", 0.5, None),
-        ("thumb", None, "meh"),
-        ("rating", None, "good"),
-        ("correction", None, " "),
-        ("preference", 1, None),
-        (["thumb"], 1, None),
+        ("thumb", 1, True),
+        ("thumb", 0.0, False),
+        ("thumb", "up", True),
+        ("rating", 1, 1),
+        ("accept", 0.4, 0.4),
+        ("accept", "yes", True),
+        ("correction", "loans", "loans"),
+        ("comment", "too long", "too long"),
     ],
 )
-def test_a_score_that_does_not_fit_is_refused_without_being_quoted(kind: Any, value: Any, label: Any) -> None:
-    with pytest.raises(BadInput, match="score") as raised:
-        as_feedback_value(kind, "x", value, label)
+def test_a_name_may_stand_for_a_kind(kind: str, value: Any, expected: Any) -> None:
+    assert read_score_as(kind, "user-score", value) == (kind, expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("thumb", 0.5),
+        ("thumb", "meh"),
+        ("rating", "good"),
+        ("rating", 4.0),
+        ("rating", float("nan")),
+        ("rating", None),
+        ("correction", " "),
+        ("comment", 3),
+        ("preference", 1),
+        ("['x']", 1),
+    ],
+)
+def test_a_score_that_does_not_fit_is_refused_without_being_quoted(kind: str, value: Any) -> None:
+    with pytest.raises(BadInput) as raised:
+        read_score_as(kind, "x", value)
     assert "4.0" not in str(raised.value) and "meh" not in str(raised.value)
+
+
+def test_a_fault_is_turned_round_for_its_kind_too() -> None:
+    assert read_score_as("rating", "toxicity", 0.8) == ("rating", 0.2)
+    assert read_score_as("thumb", "toxic", 1) == ("thumb", False)
