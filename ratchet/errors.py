@@ -59,6 +59,14 @@ class ServiceUnreachable(RatchetError):
     """The gateway, the verifier or the Prefect server does not answer."""
 
 
+class SourceUnreachable(RatchetError):
+    """A system that interactions are pulled from does not answer, or refuses us."""
+
+
+class AddressRefused(BadInput):
+    """An address outside that we may not call: it lies in a private network, or does not resolve."""
+
+
 class ReleaseNotFound(RatchetError):
     """The release store has no such release."""
 

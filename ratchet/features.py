@@ -13,6 +13,8 @@ from pydantic import Field, ValidationError, field_validator
 from ratchet.errors import BadInput, SettingsInvalid, UnknownFeature
 from ratchet.params import Section, Share, explain
 
+ScoreKind = Literal["thumb", "rating", "correction", "comment", "accept", "rephrase", "abandon", "escalation"]
+
 
 class Decoding(Section):
     """How answers are drawn; temperature 0 is greedy."""
@@ -63,6 +65,30 @@ class ApprovalPolicy(Section):
     machine_approvers: tuple[str, ...] = ()
 
 
+class LangfuseSource(Section):
+    """A Langfuse project that is pulled; of it the traces of one name, where one is given.
+
+    `scores`: the kind of feedback that a score's name stands for; other names are read by their values.
+    """
+
+    trace_name: str | None = None
+    scores: dict[str, ScoreKind] = Field(default_factory=dict)
+
+
+class S3Source(Section):
+    """A prefix whose objects are pulled, as s3://bucket/prefix, in a format that `ratchet import` knows."""
+
+    uri: str = Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$")
+    format: str = "auto"
+
+
+class Sources(Section):
+    """Where interactions and feedback are pulled from, each hour; addresses and keys are in the environment."""
+
+    langfuse: LangfuseSource | None = None
+    s3: S3Source | None = None
+
+
 class Feature(Section):
     """The policy of one feature."""
 
@@ -76,6 +102,7 @@ class Feature(Section):
     gate: GatePolicy = GatePolicy(anchor_margin=0.02)
     rollout: RolloutPolicy = RolloutPolicy()
     approval: ApprovalPolicy = ApprovalPolicy()
+    sources: Sources = Sources()
 
     def enum_field(self) -> tuple[str, list[str]] | None:
         """The schema's only enum property with its values; None where there is no schema or not exactly one."""

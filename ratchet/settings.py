@@ -7,7 +7,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,6 +23,11 @@ KEYS = {
     "RATCHET_VERIFIER_URL": "the approval verifier (default: http://127.0.0.1:8602)",
     "RATCHET_MODELSERVER_KEY": "bearer token that loading an adapter asks for (default: none, loopback only)",
     "RATCHET_ALLOW_REMOTE": "1 lets a server listen beyond loopback",
+    "RATCHET_LANGFUSE_URL": "the Langfuse to pull from (default: none)",
+    "RATCHET_LANGFUSE_PUBLIC_KEY": "its project's public key",
+    "RATCHET_LANGFUSE_SECRET_KEY": "its project's secret key",
+    "RATCHET_S3_ENDPOINT": "an S3 other than AWS to pull from (its credentials: AWS_ACCESS_KEY_ID and so on)",
+    "RATCHET_ALLOW_PRIVATE": "1 lets us call addresses of private networks (a Langfuse or S3 of your own)",
     "PREFECT_API_URL": "the Prefect server (default: http://127.0.0.1:4200/api)",
 }
 
@@ -42,6 +47,10 @@ class Settings:
     modelserver_is_given: bool = False
     modelserver_key: str | None = None
     remote_is_allowed: bool = False
+    langfuse_url: str | None = None
+    langfuse_keys: tuple[str, str] | None = field(default=None, repr=False)
+    s3_endpoint: str | None = None
+    private_is_allowed: bool = False
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -68,6 +77,10 @@ class Settings:
             modelserver_is_given=bool(environ.get("RATCHET_MODELSERVER_URL")),
             modelserver_key=environ.get("RATCHET_MODELSERVER_KEY") or None,
             remote_is_allowed=environ.get("RATCHET_ALLOW_REMOTE") == "1",
+            langfuse_url=_optional_address(environ, "RATCHET_LANGFUSE_URL"),
+            langfuse_keys=_langfuse_keys(environ),
+            s3_endpoint=_optional_address(environ, "RATCHET_S3_ENDPOINT"),
+            private_is_allowed=environ.get("RATCHET_ALLOW_PRIVATE") == "1",
         )
 
     @property
@@ -136,6 +149,15 @@ def find_repo(start: Path) -> Path:
 
 def _user_cache(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ratchet"
+
+
+def _langfuse_keys(environ: Mapping[str, str]) -> tuple[str, str] | None:
+    public, secret = environ.get("RATCHET_LANGFUSE_PUBLIC_KEY"), environ.get("RATCHET_LANGFUSE_SECRET_KEY")
+    return (public, secret) if public and secret else None
+
+
+def _optional_address(environ: Mapping[str, str], key: str) -> str | None:
+    return _address(environ, key, "") if environ.get(key) else None
 
 
 def _address(environ: Mapping[str, str], key: str, default: str) -> str:

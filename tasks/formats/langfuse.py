@@ -9,7 +9,8 @@ Read from langfuse/langfuse worker/src/__tests__/chatml/framework-traces and its
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ratchet.errors import BadInput
@@ -17,9 +18,10 @@ from ratchet.records import parse_interaction
 from tasks.formats.messages import Answer, Chat, keep
 from tasks.formats.replies import read_question, read_reply, unpack, usage_of
 from tasks.formats.rows import Given, Record, derive_id, field, text_or_none, to_time
-from tasks.formats.scores import Said, read_score, tell, tell_each
+from tasks.formats.scores import Said, read_score, read_score_as, tell, tell_each
 
 SOURCES = {"ANNOTATION": "agent", "API": "user", "EVAL": "judge"}
+NO_KINDS: Mapping[str, str] = MappingProxyType({})
 KEPT = ("name", "environment", "tags", "release", "version", "metadata")
 
 
@@ -67,7 +69,8 @@ def records_of_trace(trace: dict[str, Any], where: str, *, feature: str | None) 
     extra = {name: unpack(trace[name]) for name in KEPT if trace.get(name)}
     yield parse_interaction(record | {"attributes": keep(extra, turn.chat, turn.answer)}, where)
     scores = field(trace, "scores", list, default=[]) + field(trace, "corrections", list, default=[])
-    yield from tell_each(scores, where, lambda score: _read_score(score, trace, trace_id, where))
+    user_id = text_or_none(trace.get("userId"))
+    yield from tell_each(scores, where, lambda score: read_score_of(score, where, trace_id=trace_id, user_id=user_id))
 
 
 def _read_turn(trace: dict[str, Any], observations: list[dict[str, Any]]) -> Turn:
@@ -94,12 +97,24 @@ def _read_contexts(observations: list[dict[str, Any]]) -> Iterator[dict[str, str
                 yield {"id": text_or_none(named.get("id")) or f"{observation.get('id')}:{number}", "text": text}
 
 
-def _read_score(score: dict[str, Any], trace: dict[str, Any], trace_id: str, where: str) -> Record:
+def read_score_of(
+    score: dict[str, Any], where: str, *, trace_id: str, user_id: str | None, kinds: Mapping[str, str] = NO_KINDS
+) -> Record:
+    """A score as feedback on its trace.
+
+    Args:
+        user_id: who asked, and so who gave a score that the application sent.
+        kinds: the kind of feedback that a score's name stands for; others are read by their values.
+
+    Raises:
+        BadInput: it says nothing in our words.
+    """
     name = text_or_none(score.get("name")) or "score"
     kind = SOURCES.get(str(score.get("source")), "system")
-    author = score.get("authorUserId") or (trace.get("userId") if kind == "user" else None)
+    author = score.get("authorUserId") or (user_id if kind == "user" else None)
+    value = _value(score)
     return tell(
-        _said(score, name),
+        read_score_as(kinds[name], name, value) if name in kinds else _said(score, name, value),
         feedback_id=text_or_none(score.get("id")) or derive_id("score", trace_id, score),
         about=trace_id,
         at=to_time(score.get("timestamp") or score.get("createdAt"), "timestamp"),
@@ -110,11 +125,14 @@ def _read_score(score: dict[str, Any], trace: dict[str, Any], trace_id: str, whe
     )
 
 
-def _said(score: dict[str, Any], name: str) -> Said:
+def _said(score: dict[str, Any], name: str, value: Any) -> Said:
+    return Said("correction", value) if score.get("dataType") == "CORRECTION" else read_score(name, value)
+
+
+def _value(score: dict[str, Any]) -> Any:
     kind, value = score.get("dataType"), score.get("value")
     if kind == "CORRECTION":
-        return Said("correction", score.get("longStringValue") or score.get("stringValue"))
+        return score.get("longStringValue") or score.get("stringValue")
     if kind == "BOOLEAN":
-        return read_score(name, bool(value))
-    text = score.get("stringValue")
-    return read_score(name, text if kind == "CATEGORICAL" or value is None else value)
+        return bool(value)
+    return score.get("stringValue") if kind == "CATEGORICAL" or value is None else value

@@ -7,10 +7,10 @@ from typing import Any
 
 from ratchet.errors import BadInput
 from ratchet.records import Rejected, parse_feedback
-from ratchet.scores import Said, read_score
+from ratchet.scores import Said, read_score, read_score_as
 from tasks.formats.rows import Record, text_or_none
 
-__all__ = ["Said", "read_score", "tell", "tell_each"]
+__all__ = ["Said", "read_score", "read_score_as", "tell", "tell_each"]
 
 
 def tell(  # one feedback has this many facts
