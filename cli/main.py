@@ -16,6 +16,7 @@ from cli import (
     gate,
     holdout,
     people,
+    pull,
     records,
     release,
     review,
@@ -47,6 +48,7 @@ up.register(app)
 demo.register(app)
 app.add_typer(feature.app, name="feature")
 app.add_typer(holdout.app, name="holdout")
+app.add_typer(pull.app, name="pull")
 app.add_typer(people.app, name="people")
 
 

@@ -7,13 +7,14 @@ from prefect.schedules import Cron, Interval, Schedule
 
 from flows.harvest import harvest
 from flows.improve import improve
+from flows.pull import pull
 from flows.rollout import rollout
 from ratchet.features import feature_names
 from ratchet.settings import Settings
 
 
 def main() -> None:
-    """Serve improve (nightly), harvest (hourly) and rollout (each minute) until ended."""
+    """Serve improve (nightly), harvest and pull (hourly) and rollout (each minute) until ended."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--no-schedules", action="store_true", help="serve the flows, start none by the clock")
     arguments = parser.parse_args()
@@ -29,6 +30,11 @@ def main() -> None:
             name="harvest",
             description="New interactions and feedback, scrubbed, into DVC history.",
             schedules=[Schedule(cron="0 * * * *", timezone="UTC", active=active)],
+        ),
+        pull.to_deployment(
+            name="pull",
+            description="What is new in the Langfuse projects and S3 prefixes that features declare.",
+            schedules=[Schedule(cron="30 * * * *", timezone="UTC", active=active)],
         ),
         rollout.to_deployment(
             name="rollout",

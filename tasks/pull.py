@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,25 @@ OnProgress = Callable[[int], None]
 
 @dataclass
 class PullReport:
-    """What became of what was read; read = accepted + known + rejected."""
+    """What became of what was read: read = accepted + known + rejected.
+
+    `unchanged`: objects that an earlier pull has read. `rejects`: the file or folder that lists what was rejected.
+    """
 
     read: int = 0
     accepted: int = 0
     known: int = 0
+    unchanged: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
-    rejects_file: Path | None = None
+    rejects: Path | None = None
+
+    def add(self, read: int, accepted: int, known: int, rejected: Counter[str]) -> None:
+        """Count a part of the pull."""
+        assert read == accepted + known + sum(rejected.values()), "a record is not accounted for"
+        self.read += read
+        self.accepted += accepted
+        self.known += known
+        self.rejected += rejected
 
     def facts(self) -> dict[str, Any]:
         """The report for programs and people."""
@@ -46,33 +59,28 @@ class Intake:
 
     def add(self, records: Iterable[Record]) -> None:
         """Store records; what was added is on disk when this returns."""
-        batch: list[Interaction | Feedback] = []
-        for record in records:
-            self.report.read += 1
-            if isinstance(record, Rejected):
-                self._reject(record)
-            else:
-                batch.append(record)
-            if len(batch) >= BATCH:
-                self._flush(batch)
-        self._flush(batch)
-        report = self.report
-        assert report.read == report.accepted + report.known + sum(report.rejected.values())
-        self._on_progress(report.read)
+        for some in batches(records):
+            good = [record for record in some if not isinstance(record, Rejected)]
+            new = sum(self._store.add_records(good))
+            bad = [record for record in some if isinstance(record, Rejected)]
+            self._list(bad)
+            self.report.add(len(some), new, len(good) - new, Counter(record.reason for record in bad))
+            self._on_progress(self.report.read)
 
-    def _flush(self, batch: list[Interaction | Feedback]) -> None:
-        new = sum(self._store.add_records(batch))
-        self.report.accepted += new
-        self.report.known += len(batch) - new
-        batch.clear()
-
-    def _reject(self, rejected: Rejected) -> None:
-        self.report.rejected[rejected.reason] += 1
+    def _list(self, bad: list[Rejected]) -> None:
+        if not bad:
+            return
+        self.report.rejects = self._rejects
         self._rejects.parent.mkdir(parents=True, exist_ok=True)
         with self._rejects.open("a", encoding="utf-8") as file:
-            row = {"where": rejected.where, "reason": rejected.reason, "id": rejected.record_id}
-            file.write(json.dumps(row) + "\n")
-        self.report.rejects_file = self._rejects
+            file.writelines(json.dumps({"where": r.where, "reason": r.reason, "id": r.record_id}) + "\n" for r in bad)
+
+
+def batches(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Records by the batch of one transaction."""
+    remaining = iter(records)
+    while some := list(islice(remaining, BATCH)):
+        yield some
 
 
 def progress_of(store: Store, source: str, feature: str) -> Document | None:

@@ -178,7 +178,7 @@ def test_one_poisoned_trace_neither_blocks_nor_vanishes(
     fake.raw_item = ("t2", poison)
     report = pull(environ, store)
     assert (report.accepted, sum(report.rejected.values())) == (2, 1)
-    assert report.rejects_file is not None and len(report.rejects_file.read_text().splitlines()) == 1
+    assert report.rejects is not None and len(report.rejects.read_text().splitlines()) == 1
 
 
 @pytest.mark.parametrize(
