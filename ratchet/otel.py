@@ -109,7 +109,7 @@ def _span_records(
     except BadInput as error:
         record = Rejected(where, str(error), target)
     is_call = target == span.interaction_id
-    if is_call or not span.evaluations:  # of another span the evaluations are what it is for, where it has some
+    if is_call or target is None or not span.evaluations:  # else the evaluations are what the span is for
         yield record
     for number, evaluation in enumerate(span.evaluations, 1):
         place = f"{where}{OF_EVALUATION}{number}"

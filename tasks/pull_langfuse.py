@@ -8,7 +8,6 @@ hour before its watermark, and a score needs no trace of the same pull.
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import httpx
 
 from ratchet.errors import BadInput, SettingsInvalid, SourceUnreachable
 from ratchet.features import Feature, LangfuseSource
+from ratchet.jsonl import load_json
 from ratchet.outbound import open_pinned
 from ratchet.records import Rejected
 from ratchet.settings import Settings
@@ -105,8 +105,11 @@ def _read_traces(pull: _Pull, start: datetime, end: datetime) -> Iterator[Record
         if isinstance(trace, Rejected):
             yield trace
             continue
-        where = f"trace {trace.get('id')!s:.60}"
-        found = list(pull.langfuse.each("observations", {"traceId": str(trace.get("id"))}))
+        trace_id, where = text_or_none(trace.get("id")), f"trace {trace.get('id')!s:.60}"
+        if trace_id is None or len(trace_id) > 200 or not trace_id.isprintable():
+            yield Rejected(where, "id: missing, not a text, or too long to be one")
+            continue
+        found = list(pull.langfuse.each("observations", {"traceId": trace_id}))
         yield from (one for one in found if isinstance(one, Rejected))
         observations = [one for one in found if isinstance(one, dict)]
         try:
@@ -114,7 +117,7 @@ def _read_traces(pull: _Pull, start: datetime, end: datetime) -> Iterator[Record
             whole = trace | {"observations": observations, "scores": [], "corrections": []}
             yield from records_of_trace(whole, where, feature=pull.feature)
         except BadInput as error:
-            yield Rejected(where, str(error), text_or_none(trace.get("id")))
+            yield Rejected(where, str(error), trace_id)
 
 
 def _read_scores(pull: _Pull, start: datetime, end: datetime) -> Iterator[Record]:
@@ -172,7 +175,7 @@ class _Langfuse:
             BadInput: it is over 64 MiB, or no JSON that can be read.
         """
         path = f"/api/public/{what}"
-        found = _parse(self._get(path, query | {"page": page, "limit": limit}))
+        found = load_json(self._get(path, query | {"page": page, "limit": limit}))
         items, meta = (found.get("data"), found.get("meta")) if isinstance(found, dict) else (None, None)
         pages = meta.get("totalPages") if isinstance(meta, dict) else None
         if not isinstance(items, list) or not isinstance(pages, int):
@@ -209,15 +212,6 @@ def _read_body(answer: httpx.Response) -> bytes:
         if len(body) > MAX_PAGE_BYTES:
             raise BadInput(f"over {MAX_PAGE_BYTES >> 20} MiB")
     return bytes(body)
-
-
-def _parse(body: bytes) -> Any:
-    try:
-        return json.loads(body)  # lenient on purpose: what cannot be stored is rejected record by record
-    except RecursionError:
-        raise BadInput("JSON nested too deeply") from None
-    except ValueError:
-        raise BadInput("not JSON") from None
 
 
 def _retry_after(answer: httpx.Response) -> float | None:

@@ -183,5 +183,5 @@ def test_any_value_of_an_attribute_gives_one_outcome_for_the_span(value: Any, ke
 
 def test_the_parent_of_nothing_is_no_receipt() -> None:
     alone = span({}, events=[evaluation("x", value=1.0)])
-    assert reasons(read(request(alone))) == ["an evaluation that belongs to no model call"]
+    assert reasons(read(request(alone))) == ["not a model call", "an evaluation that belongs to no model call"]
     assert PARENT_ID not in str(read(request(span(chat(), parentSpanId=PARENT_ID))))

@@ -28,7 +28,7 @@ class FakeLangfuse:
         self.scores: list[Row] = []
         self.failures: list[tuple[int, dict[str, str], bytes]] = []
         self.on_request: Callable[[str, dict[str, str]], None] = lambda path, query: None
-        self.raw_item: tuple[str, bytes] | None = None  # the id of an item that is sent as these bytes
+        self.raw: dict[str, bytes] = {}  # items that are sent as these bytes, by id
         self.asked: list[str] = []
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _answer_for(self))
         self.server.daemon_threads = True
@@ -76,9 +76,7 @@ class FakeLangfuse:
         return rows
 
     def _text(self, row: Row) -> bytes:
-        if self.raw_item and row["id"] == self.raw_item[0]:
-            return self.raw_item[1]
-        return json.dumps(row).encode()
+        return self.raw.get(row["id"]) or json.dumps(row).encode()
 
 
 def _time(row: Row) -> datetime:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from ratchet.store import Store, open_store
 from tasks.pull import PullReport
 from tasks.pull_langfuse import pull_langfuse
 from tests.conftest import POLICY
+from tests.spoil import SECRET, spoiled
 from tests.tasks.fake_langfuse import KEYS, FakeLangfuse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,7 +177,7 @@ def test_one_poisoned_trace_neither_blocks_nor_vanishes(
     fake: FakeLangfuse, environ: Any, store: Store, poison: bytes
 ) -> None:
     fake.traces = [trace(n, NOW - timedelta(hours=n)) for n in (1, 2, 3)]
-    fake.raw_item = ("t2", poison)
+    fake.raw = {"t2": poison}
     report = pull(environ, store)
     assert (report.accepted, sum(report.rejected.values())) == (2, 1)
     assert report.rejects is not None and len(report.rejects.read_text().splitlines()) == 1
@@ -199,6 +201,21 @@ def test_a_private_address_is_refused_unless_allowed(fake: FakeLangfuse, environ
 def test_missing_keys_are_named(environ: Any, store: Store) -> None:
     with pytest.raises(SettingsInvalid, match="RATCHET_LANGFUSE_SECRET_KEY"):
         pull({k: v for k, v in environ.items() if k != "RATCHET_LANGFUSE_SECRET_KEY"}, store)
+
+
+@pytest.mark.parametrize("n", [150, pytest.param(2500, marks=pytest.mark.slow)])
+def test_fuzz_of_what_langfuse_says_gives_each_item_its_outcome(
+    fake: FakeLangfuse, environ: Any, store: Store, n: int
+) -> None:
+    draw = random.Random(n)
+    for number in range(n):
+        fake.traces.append(trace(number, NOW - timedelta(minutes=1 + number % 1000)))
+        fake.scores.append(score(number, NOW - timedelta(minutes=1 + number % 1000)))
+    rows = [row for row in [*fake.traces, *fake.scores] if draw.random() < 0.9]
+    fake.raw = {row["id"]: spoiled(row, draw, damage=0.02) for row in rows}
+    report = pull(environ, store)
+    assert report.read == 2 * n
+    assert report.accepted and report.rejected and SECRET not in str(report)
 
 
 def test_kill_9_in_the_middle_loses_nothing_and_adds_nothing_twice(
