@@ -54,6 +54,22 @@ def test_bad_key_is_named(tmp_path: Path, changes: dict[str, Any], key: str) -> 
         load_feature(tmp_path, "routing")
 
 
+def test_sources_are_declared_by_the_feature() -> None:
+    declared = {"langfuse": {"scores": {"user-thumb": "thumb"}}, "s3": {"uri": "s3://logs/chat/"}}
+    known = routing(sources=declared).sources
+    assert known.langfuse is not None and known.langfuse.scores == {"user-thumb": "thumb"}
+    assert known.s3 is not None and known.s3.format == "auto"
+    assert (routing().sources.langfuse, routing().sources.s3) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "sources", [{"langfuse": {"scores": {"x": "clap"}}}, {"s3": {"uri": "logs/chat"}}, {"kafka": {}}, {"s3": {}}]
+)
+def test_a_source_that_cannot_be_read_is_refused(sources: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="sources"):
+        routing(sources=sources)
+
+
 @pytest.mark.parametrize("steps", [[], [0.5, 0.2], [0.2, 0.2], [0.0], [1.5], [float("nan")]])
 def test_rollout_steps_rise_between_0_and_1(steps: list[float]) -> None:
     with pytest.raises(ValueError, match="steps"):

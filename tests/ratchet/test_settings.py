@@ -44,6 +44,19 @@ def test_given_model_server_is_told_from_the_default(tmp_path: Path) -> None:
     assert settings_in(tmp_path, RATCHET_MODELSERVER_URL="http://gpu:8000").modelserver_is_given
 
 
+def test_outside_sources_are_unset_until_named_and_keys_are_never_shown(tmp_path: Path) -> None:
+    unset = settings_in(tmp_path)
+    assert (unset.langfuse_url, unset.langfuse_keys, unset.s3_endpoint, unset.private_is_allowed) == (None,) * 3 + (
+        False,
+    )
+    keys = {"RATCHET_LANGFUSE_PUBLIC_KEY": "pk", "RATCHET_LANGFUSE_SECRET_KEY": "sk-hush"}
+    known = settings_in(tmp_path, RATCHET_LANGFUSE_URL="https://lf.example/", RATCHET_ALLOW_PRIVATE="1", **keys)
+    assert (known.langfuse_url, known.langfuse_keys) == ("https://lf.example", ("pk", "sk-hush"))
+    assert known.private_is_allowed and "sk-hush" not in repr(known)
+    with pytest.raises(SettingsInvalid, match="RATCHET_S3_ENDPOINT"):
+        settings_in(tmp_path, RATCHET_S3_ENDPOINT="minio:9000")
+
+
 def test_settings_are_frozen(tmp_path: Path) -> None:
     with pytest.raises(FrozenInstanceError):
         settings_in(tmp_path).home = tmp_path  # type: ignore[misc]

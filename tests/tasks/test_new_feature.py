@@ -71,6 +71,13 @@ def test_new_feature_has_the_policy_of_its_source_and_the_new_labels(repo: Path)
     assert feature.decoding.max_tokens >= 16 + len("technical")
 
 
+def test_new_feature_does_not_read_the_traffic_of_its_source(repo: Path) -> None:
+    declared = yaml.safe_dump(POLICY | {"sources": {"s3": {"uri": "s3://logs/routing/"}}})
+    (repo / "features" / "routing" / "feature.yaml").write_text(declared)
+    write_feature(repo, "tickets", source="routing", labels=LABELS, owner="a")
+    assert load_feature(repo, "tickets").sources.s3 is None
+
+
 def test_prompt_tells_the_labels_with_what_belongs_to_them(repo: Path) -> None:
     folder = write_feature(repo, "tickets", source="routing", labels=LABELS, owner="Ana")
     text = load_prompt(folder / "prompts" / "default.md").text
