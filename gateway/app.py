@@ -23,7 +23,7 @@ from gateway.backends import ModelServer
 from gateway.chat import complete_chat
 from gateway.durable_log import DurableLog
 from gateway.feedback import take_feedback
-from gateway.helpdesk import take_reply
+from gateway.helpdesk import SECRET, take_reply
 from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.parts import Parts
@@ -31,7 +31,7 @@ from gateway.refusals import Refusal, json_response
 from gateway.routing import Router
 from gateway.traces import take_traces
 from ratchet.errors import RatchetError
-from ratchet.settings import Settings
+from ratchet.settings import Settings, read_secret
 from ratchet.store import open_store
 
 logger = structlog.get_logger("gateway")
@@ -67,6 +67,7 @@ def create_app(settings: Settings, limits: Limits = Limits()) -> FastAPI:  # noq
 def _opened(settings: Settings, limits: Limits) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        read_secret(settings, SECRET)  # made now, so that whoever sets up the helpdesk finds it
         connector = aiohttp.TCPConnector(limit=256)
         with open_store(settings.database_url) as store:
             async with aiohttp.ClientSession(connector=connector) as session:

@@ -6,14 +6,15 @@ the receipt (an internal note, a field of the ticket):
     {"receipt": "chatcmpl-int_0f…", "sent": "Dear Ana, …", "agent": "agent-7", "ticket": "4711",
      "suggested": "…", "label": "card_delivery"}
 
-In Zendesk this is a webhook with a trigger "ticket is updated, comment is public", whose JSON body is
+In Zendesk, for example, this is a webhook with a trigger on public replies, whose JSON body is of its placeholders:
 
     {"receipt": "{{ticket.ticket_field_360001}}", "sent": "{{ticket.latest_public_comment}}",
      "agent": "agent-{{current_user.id}}", "ticket": "{{ticket.id}}"}
 
 It is signed as Zendesk signs: base64 of HMAC-SHA256 over time stamp and body, in the headers x-ratchet-signature and
-x-ratchet-timestamp or their Zendesk names. The secret is RATCHET_HOME/secrets/helpdesk: made on first use, or put there
-from Zendesk's "signing secret". The first reply to a receipt by an agent counts; sending it again changes nothing.
+x-ratchet-timestamp or their Zendesk names. The secret is RATCHET_HOME/secrets/helpdesk: made when the gateway first
+starts, or put there from Zendesk's "signing secret". The first reply to a receipt by an agent counts; sending it again
+changes nothing.
 
 A reply sent as it was suggested is `accept` true; an edited one is a `correction`; one that has next to nothing in
 common with the suggestion is `accept` 0.0 and teaches nothing (ratchet/replies.py has the rules). Of a feature with
