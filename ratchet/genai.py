@@ -139,11 +139,24 @@ def _dialect(attributes: dict[str, Any]) -> tuple[Sequence[ChatMessage], Sequenc
 
 
 def _current(attributes: dict[str, Any]) -> tuple[Sequence[ChatMessage], Sequence[OutputMessage]]:
-    asked = _validated(INPUT_MESSAGES, attributes, "gen_ai.input.messages")
+    asked = _messages(INPUT_MESSAGES, attributes, "gen_ai.input.messages", "user")
     instructions = _validated(SYSTEM_INSTRUCTIONS, attributes, "gen_ai.system_instructions")
     if instructions:
         asked = [ChatMessage(role="system", parts=instructions), *asked]
-    return asked, _validated(OUTPUT_MESSAGES, attributes, "gen_ai.output.messages")
+    return asked, _messages(OUTPUT_MESSAGES, attributes, "gen_ai.output.messages", "assistant")
+
+
+def _messages(shape: TypeAdapter[list[Any]], attributes: dict[str, Any], key: str, role: str) -> list[Any]:
+    """Messages of the conventions, or OpenAI's, which some instrumentations write under the same name."""
+    value = attributes.get(key)
+    found = parse_json(value, key) if isinstance(value, str) else value
+    if (
+        isinstance(found, list)
+        and found
+        and all(isinstance(m, dict) and "content" in m and "parts" not in m for m in found)
+    ):
+        return _older(found, role)
+    return _validated(shape, {key: found}, key)
 
 
 def _validated(shape: TypeAdapter[list[Any]], attributes: dict[str, Any], key: str) -> list[Any]:

@@ -142,6 +142,7 @@ OLDER = [
     {"llm.input_messages.0.message.role": "human", "llm.input_messages.0.message.content": "Hello?"}
     | {"llm.output_messages.0.message.content": "Hi."},
     {"openinference.span.kind": "LLM", "input.value": "Hello?", "output.value": "Hi."},
+    {"gen_ai.input.messages": [{"role": "user", "content": "Hello?"}], "gen_ai.output.messages": [{"content": "Hi."}]},
     {"gen_ai.prompt": "Hello?", "gen_ai.completion": [{"message": {"content": [{"type": "text", "text": "Hi."}]}}]},
 ]
 
