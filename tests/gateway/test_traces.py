@@ -5,6 +5,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from base64 import b64encode
 from typing import Any
@@ -17,6 +18,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from gateway.refusals import Refusal
+from gateway.traces import _decompress
 from tests.gateway.conftest import Gateway
 from tests.gateway.test_serve import ROOT, process, ready  # noqa: F401 - a fixture
 from tests.ratchet.spans import SPAN_ID, TRACE_ID, chat, evaluation, request, span
@@ -134,6 +137,16 @@ def test_a_body_that_cannot_be_read_is_refused_as_otlp_says(
     answer = export(standing, body, **headers)
     assert answer.status_code == status and word in answer.text
     assert answer.headers["content-type"] == headers.get("content_type", "application/json")
+
+
+def test_a_gzip_bomb_is_never_held_whole() -> None:
+    bomb = gzip.compress(b" " * (200 << 20))
+    tracemalloc.start()
+    with pytest.raises(Refusal, match="decompresses to over"):
+        _decompress(bomb, "gzip", 1 << 20)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
 
 
 def test_another_content_type_is_415(standing: Gateway) -> None:

@@ -1,5 +1,6 @@
 import copy
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,19 +70,22 @@ def verdicts(name: str, value: Any) -> tuple[bool, bool]:
     return ours, jsonschema.Draft202012Validator(schema(name)).is_valid(value)
 
 
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every (container, key) inside a value."""
+    for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield value, key
+        yield from places(value[key])
+
+
 def mutated(value: Any, draw: Any) -> Any:
     """The value with one node, chosen at random, replaced or removed."""
-    whole = [copy.deepcopy(value)]
-    parent: Any = whole
-    key: Any = 0
-    while isinstance(parent[key], (dict, list)) and parent[key] and draw(st.integers(0, 3)):
-        parent = parent[key]
-        key = draw(st.sampled_from(sorted(parent) if isinstance(parent, dict) else range(len(parent))))
-    if parent is not whole and draw(st.booleans()):
-        del parent[key]
-    else:
+    whole = copy.deepcopy(value)
+    parent, key = draw(st.sampled_from(list(places(whole))))
+    if draw(st.integers(0, 3)):
         parent[key] = draw(JSON_VALUES)
-    return whole[0]
+    else:
+        del parent[key]
+    return whole
 
 
 def test_all_examples_of_the_conventions_parse() -> None:
@@ -97,6 +101,27 @@ def test_mutated_examples_are_taken_and_refused_as_the_published_schemas_do(data
     changed = mutated(value, data.draw)
     ours, theirs = verdicts(name, changed)
     assert ours == theirs
+
+
+PART = {"type": "text", "content": "x"}
+SPOILED = [{"role": 1}, {"role": None}, {"parts": None}, {"parts": {}}, {"parts": ["x"]}, {"parts": [{"content": "x"}]}]
+SPOILED += [
+    {"parts": [PART | {"type": 3}]},
+    {"parts": [PART | {"content": 4}]},
+    {"name": 5},
+    {"name": None},
+    {"more": 6},
+]
+SPOILED += [{"parts": []}, {"finish_reason": None}, {"finish_reason": "odd"}, {"role": "odd"}, {"finish_reason": 7}]
+
+
+@pytest.mark.parametrize("name", ["input-messages", "output-messages"])
+@pytest.mark.parametrize("change", SPOILED)
+def test_each_field_is_judged_as_the_published_schemas_do(name: str, change: dict[str, Any]) -> None:
+    sound = {"role": "user", "parts": [PART], "finish_reason": "stop"}
+    for value in (sound | change, {k: v for k, v in sound.items() if k not in change}, list(change), change):
+        ours, theirs = verdicts(name, [value])
+        assert ours == theirs
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
