@@ -94,7 +94,7 @@ def test_all_examples_of_the_conventions_parse() -> None:
     assert [verdicts(name, value) for name, value in found] == [(True, True)] * 19
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=1000, deadline=None, derandomize=True)
 @given(st.data())
 def test_mutated_examples_are_taken_and_refused_as_the_published_schemas_do(data: st.DataObject) -> None:
     name, value = data.draw(st.sampled_from(examples()))
