@@ -20,7 +20,7 @@ from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 Kind = Literal["rephrase", "abandon", "escalation", "accept"]
-WEIGHT: dict[Kind, float] = {"rephrase": 0.3, "abandon": 0.0, "escalation": 0.0, "accept": 0.0}
+WEIGHT: dict[Kind, float] = {"rephrase": 0.1, "abandon": 0.0, "escalation": 0.0, "accept": 0.0}
 
 WITHIN = timedelta(minutes=10)  # later, a person comes back with the same need rather than for another answer
 LIKENESS = 0.5  # Jaccard index of character trigrams: half of what either question says stands in both
