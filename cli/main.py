@@ -23,6 +23,7 @@ from cli import (
     rollout,
     run,
     status,
+    try_out,
     up,
 )
 from ratchet.errors import RatchetError
@@ -34,6 +35,7 @@ app = typer.Typer(
     help="The improvement loop of an LLM feature: from feedback to a better release, proven before it is live.",
 )
 status.register(app)
+try_out.register(app)
 run.register(app)
 approve.register(app)
 rollout.register(app)

@@ -1,0 +1,137 @@
+"""The page in a few sentences, by written rules: each says what was found and leads to the section that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.try_out import Facts
+from tasks.try_out.change import Change, Marked
+from tasks.try_out.counts import Rate
+from tasks.try_out.topics import Topic
+
+NOTABLE_COPIES = 0.05  # share of questions that are copies, from which on it is worth a sentence
+MARK_NAMES = {"release_id": "release", "prompt": "prompt version", "model": "model"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence; `tone` says whether it is good or bad news, or open."""
+
+    tone: Literal["bad", "good", "open"]
+    text: str
+    anchor: str
+
+
+def findings(facts: Facts) -> list[Finding]:
+    """What is worth knowing, most important first."""
+    return [*_asking(facts), *_topics(facts), *_changes(facts), *_privacy(facts), *_copies(facts), *_canary(facts)]
+
+
+def percent(share: float | None) -> str:
+    """A share as people read it: two digits that count, and no false precision."""
+    if share is None:
+        return "-"
+    value = 100 * share
+    digits = 0 if value >= 10 or value == 0 else 1 if value >= 0.1 else 2
+    return f"{value:.{digits}f} %"
+
+
+def interval(rate: Rate) -> str:
+    """The 95 % interval of a rate."""
+    return f"{percent(rate.interval.low).removesuffix(' %')} to {percent(rate.interval.high)}"
+
+
+def points(change: Change) -> str:
+    """A difference in points with its interval; below 0 is fewer bad answers."""
+    low, high = (f"{100 * end:+.1f}" for end in (change.difference.low, change.difference.high))
+    return f"{100 * change.difference.estimate:+.1f} points (95 % interval {low} to {high})"
+
+
+def topic_name(topic: Topic) -> str:
+    """A cluster by its terms."""
+    return ", ".join(topic.terms) or "everything else"
+
+
+def _asking(facts: Facts) -> Iterator[Finding]:
+    counts = facts.counts
+    rephrase = next(found for found in counts.derived if found.kind == "rephrase")
+    if counts.size.in_sessions and rephrase.count:
+        share = percent(rephrase.count / counts.size.in_sessions)
+        told = f"After {rephrase.count:,} answers ({share} of those in sessions) the person asked again or objected."
+        yield Finding("open", told, "behaviour")
+    if not counts.size.in_sessions and counts.size.interactions:
+        told = "The log names no sessions, so asking again, leaving and asking for a person cannot be seen."
+        yield Finding("open", told, "behaviour")
+
+
+def _topics(facts: Facts) -> Iterator[Finding]:
+    found = facts.topics
+    if not found.topics or found.measure == "none":
+        return
+    what = "go wrong" if found.measure == "feedback" else "are asked again"
+    worse = [topic for topic in found.topics if topic.is_worse]
+    if not worse:
+        told = f"No kind of request stands out: none of {len(found.topics)} reliably {what.replace('go ', 'goes ')}"
+        told = told.replace("are asked", "is asked") + " more often than the others."
+        yield Finding("open", told, "topics")
+    for topic in worse[:2]:
+        told = f"Requests about “{topic_name(topic)}” {what} more often than the others: {percent(topic.bad.share)} of"
+        told += (
+            f" {topic.bad.n:,} ({interval(topic.bad)}). It holds after correction for {len(found.topics)} comparisons."
+        )
+        yield Finding("bad", told, "topics")
+
+
+def _changes(facts: Facts) -> Iterator[Finding]:
+    if not facts.changes:
+        told = "What a change of prompt or model did is not identifiable: the log marks no versions."
+        yield Finding("open", told, "change")
+    for marked in facts.changes:
+        yield _change(marked)
+
+
+def _change(marked: Marked) -> Finding:
+    name, change = MARK_NAMES[marked.mark], marked.change
+    if change is None:
+        return Finding("open", f"What a change of {name} did is not identifiable: {marked.why_not}.", "change")
+    how = {
+        "random": "in a comparison at random",
+        "side by side": "side by side, though not proven to be at random",
+        "before and after": "before and after, which is no experiment",
+    }[change.design]
+    low, high = change.difference.low, change.difference.high
+    verdict = "more bad answers" if low > 0 else "fewer bad answers" if high < 0 else "no proven difference"
+    told = f"{name.capitalize()} {change.new.name} against {change.old.name}, {how}: {verdict}, {points(change)}."
+    return Finding("bad" if low > 0 else "good" if high < 0 else "open", told, "change")
+
+
+def _privacy(facts: Facts) -> Iterator[Finding]:
+    intake = facts.intake
+    if not intake.interactions:
+        return
+    if not intake.pii_interactions:
+        yield Finding("good", "Patterns find no e-mail, phone, card or account number in these logs.", "privacy")
+        return
+    share = percent(intake.pii_interactions / intake.interactions)
+    told = f"Personal data stands in {intake.pii_interactions:,} interactions ({share})"
+    leaked = ", ".join(sorted(intake.pii_answered, key=lambda kind: -intake.pii_answered[kind]))
+    told += f", in answers too: {leaked}." if intake.pii_answered else ", in none of the answers."
+    yield Finding("bad", told, "privacy")
+
+
+def _copies(facts: Facts) -> Iterator[Finding]:
+    found = facts.duplicates
+    if found.questions and found.exact / found.questions >= NOTABLE_COPIES:
+        told = f"{percent(found.exact / found.questions)} of the questions are copies of another, word for word:"
+        yield Finding("open", f"{told} they would count double in training and in tests.", "copies")
+
+
+def _canary(facts: Facts) -> Iterator[Finding]:
+    for need in facts.canary.needs[:1]:
+        days = f", about {need.days:,.0f} days of this traffic at a fifth of it" if need.days is not None else ""
+        told = (
+            f"A canary needs some {need.judged_ratchet:,} judged answers to prove a loss of {percent(need.drop)}{days}."
+        )
+        yield Finding("open", told.replace(f"{percent(need.drop)}", f"{100 * need.drop:.0f} points"), "canary")

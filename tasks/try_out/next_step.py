@@ -1,0 +1,121 @@
+"""The cheapest safe next step, by written rules: the first rule that fits is the step, in this order.
+
+1. Nothing could be read: look at why, and name the format.
+2. Nobody judged anything and nothing was corrected: collect feedback first.
+3. Corrections (LEAST_WRITTEN or more) of answers that choose a label: make the feature, import, learn.
+4. Corrections or approvals of free text (LEAST_WRITTEN or more): import and try demonstrations.
+5. Otherwise: what is there is too little to learn from; import it and collect more.
+
+None of them changes what is served: a release goes live only when a person approves it.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.new_feature import NAME
+from tasks.try_out.counts import Counts
+from tasks.try_out.log import Log, answer_of
+
+LEAST_WRITTEN = 30
+MOST_LABELS = 60
+USES_PER_LABEL = 3
+LABEL_CHARS = 60
+OWN_NAME = "my_feature"  # where the log names none that can be a feature's name
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do, why, and the commands, in order; `after` is what comes next."""
+
+    title: str
+    why: str
+    commands: tuple[str, ...]
+    after: str
+
+
+def choose_step(
+    log: Log, counts: Counts, files: Sequence[Path], formats: Mapping[str, str], feature: str | None
+) -> Step:
+    """Apply the rules of this module."""
+    name, labels = feature_name(counts, feature), labels_of(log)
+    good = counts.judged.n - counts.judged.k
+    bring_in = "ratchet import " + " ".join(shlex.quote(str(file)) for file in files)
+    bring_in += f" --format {shlex.quote(next(iter(formats.values())))}" if len(set(formats.values())) == 1 else ""
+    bring_in += f" --feature {name}"
+    free = (
+        f"cp -r features/help_answers features/{name} && sed -i 's/^name:.*/name: {name}/' features/{name}/feature.yaml"
+    )
+    make = f"ratchet feature new {name} --labels labels.txt" if labels else free
+    if not counts.size.interactions:
+        return Step(
+            "Find out why nothing could be read",
+            "No record of these files is an interaction. The reasons are listed below; the first row that fits a format"
+            " decides which one is taken, so name it where that went wrong.",
+            (f"ratchet try {' '.join(shlex.quote(str(file)) for file in files)} --format …", "ratchet try --help"),
+            "Every format that is read is listed in the help.",
+        )
+    if not counts.judged.n and not counts.corrected and not counts.compared:
+        return Step(
+            "Collect what people say of the answers",
+            "These are answers without a verdict. Nothing can be learned or compared until some are judged: a thumb or"
+            " a correction, sent with the interaction's id, is enough.",
+            (make, f"{bring_in}", "ratchet import feedback.jsonl"),
+            "Or let traffic pass through the gateway (`make up`): each answer carries the id that feedback must name.",
+        )
+    if labels and counts.corrected >= LEAST_WRITTEN:
+        return Step(
+            f"Learn from {counts.corrected:,} corrections, and have the result proven before anyone sees it",
+            f"The answers choose among {len(labels)} labels, and people wrote the right one: what a small model learns"
+            " best.",
+            (
+                make,
+                f"ratchet holdout add {name} labelled.jsonl   # a random sample, labelled blind",
+                bring_in,
+                f"ratchet run {name}",
+            ),
+            "The run trains, tests on the holdout and then waits for a person. Nothing is served before that.",
+        )
+    if counts.corrected >= LEAST_WRITTEN or good >= LEAST_WRITTEN:
+        return Step(
+            "Try answers that were found good as demonstrations",
+            f"{good:,} answers were found good and {counts.corrected:,} were corrected: enough for the arm that only"
+            " changes the prompt. It trains nothing, so it costs minutes.",
+            (
+                make,
+                f"ratchet holdout add {name} questions.jsonl   # questions with the right answers",
+                bring_in,
+                f"ratchet run {name} --arms fewshot",
+            ),
+            "The run compares on questions it never saw and then waits for a person. Nothing is served before that.",
+        )
+    return Step(
+        "Bring this in, and collect more feedback",
+        f"{counts.judged.n:,} judged and {counts.corrected:,} corrected answers are too few to learn from.",
+        (make, bring_in),
+        f"Importing again adds only what is new. `ratchet run {name}` can learn from {LEAST_WRITTEN} corrections on.",
+    )
+
+
+def feature_name(counts: Counts, feature: str | None) -> str:
+    """A name that `ratchet feature new` takes: what was given, what the log names if it names one, or a placeholder."""
+    named = feature or (counts.size.features[0] if len(counts.size.features) == 1 else OWN_NAME)
+    plain = re.sub(r"[^a-z0-9]+", "_", named.casefold()).strip("_")[:40]
+    return plain if NAME.fullmatch(plain) else OWN_NAME
+
+
+def labels_of(log: Log) -> tuple[str, ...]:
+    """The labels, where answers and corrections choose among few: each used three times or more on average."""
+    if log.one("SELECT COUNT(DISTINCT own) FROM interaction") > 10 * MOST_LABELS:
+        return ()
+    query = """SELECT output, COUNT(*) FROM interaction WHERE output != '' GROUP BY own
+        UNION ALL SELECT right, COUNT(*) FROM feedback WHERE right NOT NULL GROUP BY right"""
+    uses: dict[str, int] = {}
+    for text, count in log.rows(query):
+        uses[answer_of(text)] = uses.get(answer_of(text), 0) + count
+    is_chosen = 2 <= len(uses) <= MOST_LABELS and sum(uses.values()) >= USES_PER_LABEL * len(uses)
+    return tuple(sorted(uses)) if is_chosen and all(len(label) <= LABEL_CHARS for label in uses) else ()

@@ -1,0 +1,85 @@
+"""The page: one self-contained HTML file, no script, nothing fetched, every text scrubbed and escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+
+from ratchet.pii import scrub_text
+from tasks.try_out import Facts
+from tasks.try_out.change import Change, Marked
+from tasks.try_out.findings import MARK_NAMES, findings, interval, percent, points, topic_name
+from tasks.try_out.picture import RATE, RATE_Y, TITLES, WIDTH, ceiling, draw
+
+TEMPLATE = "page.html.j2"
+SHOWN_CHARS = 300
+
+
+def render(facts: Facts, *, key: bytes) -> str:
+    """The page as text.
+
+    Args:
+        key: what pseudonyms are derived from; a fresh one for each page, kept nowhere.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "count": "{:,}".format, "interval": interval, "points": points}
+    environment.filters |= {"terms": topic_name, "shown": lambda text, scope="": shown(text, key=key, scope=scope)}
+    environment.filters |= {"ceiling": lambda share: ceiling([share]), "span": span, "days": days, "traffic": traffic}
+    counts = facts.counts
+    rated = [topic.bad.interval.high for topic in facts.topics.topics if topic.bad.n]
+    return environment.get_template(TEMPLATE).render(
+        facts=facts,
+        counts=counts,
+        size=counts.size,
+        findings=findings(facts),
+        picture=draw(counts, facts.changes) if len(counts.over_time) > 1 else None,
+        top=ceiling(rated),
+        change_reach=change_reach(facts.changes),
+        mark_names=MARK_NAMES,
+        titles=TITLES,
+        pii=sorted(
+            {*facts.intake.pii_asked, *facts.intake.pii_answered},
+            key=lambda kind: (-facts.intake.pii_asked[kind] - facts.intake.pii_answered[kind], kind),
+        ),
+        width=WIDTH,
+        rate_y=RATE_Y,
+        rate_height=RATE,
+    )
+
+
+def shown(text: str, *, key: bytes, scope: str) -> str:
+    """A text as the page may show it: scrubbed, without control and direction signs, cut at a word."""
+    visible = "".join(c if c.isprintable() or c == "\n" else " " for c in scrub_text(text, key=key, scope=scope).text)
+    plain = visible.strip()
+    return plain if len(plain) <= SHOWN_CHARS else plain[:SHOWN_CHARS].rsplit(" ", 1)[0] + " …"
+
+
+def change_reach(changes: Sequence[Marked]) -> float:
+    """Half the width of the axis on which all differences find room."""
+    found: list[Change] = [marked.change for marked in changes if marked.change is not None]
+    return ceiling([max(abs(c.difference.low), abs(c.difference.high)) for c in found])
+
+
+def span(length: float | None) -> str:
+    """A stretch of days as people read it."""
+    if length is None:
+        return "–"
+    return f"{length:,.0f} days" if length >= 2 else f"{24 * length:.0f} hours"
+
+
+def days(length: float | None) -> str:
+    """So many days; where the traffic is not known, nothing."""
+    return "–" if length is None else f"{length:,.0f}" if length >= 10 else f"{length:.1f}"
+
+
+def traffic(per_day: float) -> str:
+    """Requests a day."""
+    return f"{per_day:,.0f}" if per_day >= 10 else f"{per_day:.1f}"
