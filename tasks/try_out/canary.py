@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ratchet.stats import BETS
-from tasks.try_out.counts import Counts
+from tasks.try_out.counts import Counts, Rate
 
 ALPHA = 0.05
 DROPS = (0.05, 0.10)
@@ -24,12 +24,17 @@ CANARY_SHARE = 0.2  # the first step of a rollout, unless feature.yaml says othe
 
 @dataclass(frozen=True)
 class Need:
-    """To see that the share of bad answers rose by `drop`. `days` are None where traffic per day is not known."""
+    """To see that the share of bad answers rose by `drop`.
+
+    `users_ratchet`: the same for the share of users who complain, which is what a rollout counts; None without users.
+    `days`: until the answers are there; None where traffic per day is not known.
+    """
 
     drop: float
     judged_bound: int
     judged_ratchet: int
     requests: int
+    users_ratchet: int | None
     days: float | None
 
 
@@ -58,8 +63,13 @@ def plan_canary(counts: Counts) -> Canary:
             bound, ours = bound_needed(base, worse), ratchet_needed(base, worse)
             requests = math.ceil(ours / rate)
             days = requests / (per_day * CANARY_SHARE) if per_day else None
-            needs.append(Need(drop, bound, ours, requests, days))
+            needs.append(Need(drop, bound, ours, requests, _users(counts.complaining, drop), days))
     return Canary(base, rate, per_day, tuple(needs), None if needs else "nearly every judged answer is bad already")
+
+
+def _users(complaining: Rate, drop: float) -> int | None:
+    base = (complaining.k + 0.5) / (complaining.n + 1)
+    return ratchet_needed(base, base + drop) if complaining.n and base + drop < 1 else None
 
 
 def bound_needed(base: float, worse: float, alpha: float = ALPHA) -> int:

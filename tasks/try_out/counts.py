@@ -97,6 +97,7 @@ class Counts:
     said: tuple[Said, ...]
     orphans: int
     judged: Rate
+    complaining: Rate
     corrected: int
     compared: int
     with_any: int
@@ -107,7 +108,11 @@ class Counts:
 
 
 def count(log: Log) -> Counts:
-    """Count a settled log. `judged` is the share of judged answers that somebody found bad."""
+    """Count a settled log.
+
+    `judged` is the share of judged answers that somebody found bad; `complaining` that of named users of whose answers
+    one was bad: who said nothing is taken to be content, as a rollout does.
+    """
     size = _size(log)
     bad, judged = log.row("SELECT COALESCE(SUM(verdict = 0), 0), COUNT(*) FROM outcome")
     told = (
@@ -115,12 +120,15 @@ def count(log: Log) -> Counts:
     )
     usable = """SELECT COUNT(*) FROM (SELECT id FROM outcome UNION SELECT interaction FROM signal UNION
         SELECT f.interaction FROM feedback f JOIN interaction i ON i.id = f.interaction WHERE kind != 'comment')"""
+    unhappy = """SELECT COUNT(*) FROM (SELECT DISTINCT tenant, user FROM interaction i JOIN outcome o ON o.id = i.id
+        WHERE verdict = 0 AND user NOT NULL)"""
     name, width_s = bucket_of(size)
     return Counts(
         size=size,
         said=tuple(_said(log)),
         orphans=log.one("SELECT COUNT(*) FROM feedback WHERE interaction NOT IN (SELECT id FROM interaction)"),
         judged=Rate(bad, judged),
+        complaining=Rate(log.one(unhappy), size.users),
         corrected=log.one(told, ("correction",)),
         compared=log.one(told, ("preference",)),
         with_any=log.one(usable),

@@ -26,7 +26,7 @@ class Finding:
 
 def findings(facts: Facts) -> list[Finding]:
     """What is worth knowing, most important first."""
-    return [*_asking(facts), *_topics(facts), *_changes(facts), *_privacy(facts), *_copies(facts), *_canary(facts)]
+    return [*_topics(facts), *_asking(facts), *_changes(facts), *_privacy(facts), *_copies(facts), *_canary(facts)]
 
 
 def percent(share: float | None) -> str:
@@ -35,18 +35,24 @@ def percent(share: float | None) -> str:
         return "-"
     value = 100 * share
     digits = 0 if value >= 10 or value == 0 else 1 if value >= 0.1 else 2
-    return f"{value:.{digits}f} %"
+    return f"{value:.{digits}f}\u00a0%"  # no line breaks before the sign
 
 
 def interval(rate: Rate) -> str:
     """The 95 % interval of a rate."""
-    return f"{percent(rate.interval.low).removesuffix(' %')} to {percent(rate.interval.high)}"
+    low, high = (percent(end) for end in rate.interval)
+    return f"{low[:-2]} to {high}"
 
 
 def points(change: Change) -> str:
     """A difference in points with its interval; below 0 is fewer bad answers."""
-    low, high = (f"{100 * end:+.1f}" for end in (change.difference.low, change.difference.high))
-    return f"{100 * change.difference.estimate:+.1f} points (95 % interval {low} to {high})"
+    estimate, low, high = (signed(end) for end in change.difference)
+    return f"{estimate} points (95\u00a0% interval {low} to {high})"
+
+
+def signed(share: float) -> str:
+    """A difference in points with its sign."""
+    return f"{100 * share:+.1f}".replace("-", "\u2212")
 
 
 def topic_name(topic: Topic) -> str:

@@ -26,6 +26,7 @@ class Intake:
     rejected: Counter[str] = field(default_factory=Counter)
     first_rejected: str | None = None
     pii_interactions: int = 0
+    pii: Counter[str] = field(default_factory=Counter)  # interactions in which a type stands anywhere
     pii_asked: Counter[str] = field(default_factory=Counter)  # interactions in whose messages a type stands
     pii_answered: Counter[str] = field(default_factory=Counter)  # ... in whose answer
 
@@ -70,6 +71,7 @@ def gather(
 def _count_pii(record: Interaction, intake: Intake) -> None:
     sent = {span.type for m in record.input.messages if m.role != "assistant" for span in find_pii(m.content)}
     answered = {span.type for span in find_pii(record.output.content or "")}
+    intake.pii.update(sent | answered)
     intake.pii_asked.update(sent)
     intake.pii_answered.update(answered)
     intake.pii_interactions += bool(sent | answered)

@@ -17,7 +17,6 @@ from tasks.formats.rows import UNDATED
 
 BATCH = 2000
 KEPT_CHARS = 4000  # of a question and an answer; what is counted is counted on the whole text
-LABEL_CHARS = 100  # of a correction, by which labels are told from texts
 PROMPT_KEYS = ("prompt_version", "prompt_id", "prompt_name")  # attributes in which other tools keep it
 BAD, NEITHER, GOOD = 0, 1, 2  # so that the least of several verdicts is the one that counts: one complaint is enough
 
@@ -32,7 +31,7 @@ CREATE VIEW version AS
     UNION ALL SELECT id, user, t, NULL, 'prompt', prompt FROM interaction WHERE prompt NOT NULL
     UNION ALL SELECT id, user, t, NULL, 'model', model FROM interaction WHERE model NOT NULL;
 CREATE TABLE feedback (id TEXT PRIMARY KEY, interaction TEXT, kind TEXT, source TEXT, verdict INT, answer TEXT,
-    right TEXT, comment TEXT) WITHOUT ROWID;
+    right TEXT, rating REAL, comment TEXT) WITHOUT ROWID;
 CREATE TABLE signal (interaction TEXT, kind TEXT, t REAL, confidence REAL);
 CREATE TABLE outcome (id TEXT PRIMARY KEY, verdict INT) WITHOUT ROWID;
 CREATE TABLE topic (id TEXT PRIMARY KEY, topic INT) WITHOUT ROWID;
@@ -74,7 +73,7 @@ class Log:
         self.database.executemany(
             "INSERT OR IGNORE INTO interaction VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", self._interactions
         )
-        self.database.executemany("INSERT OR IGNORE INTO feedback VALUES (?,?,?,?,?,?,?,?)", self._feedback)
+        self.database.executemany("INSERT OR IGNORE INTO feedback VALUES (?,?,?,?,?,?,?,?,?)", self._feedback)
         self._interactions.clear()
         self._feedback.clear()
 
@@ -187,6 +186,7 @@ def _feedback_row(record: Feedback) -> tuple[Any, ...]:
         record.source.type,
         verdict_of(record),
         sha256_text(answer_of(record.value)) if is_written else None,
-        answer_of(record.value)[:LABEL_CHARS] if is_written else None,
+        answer_of(record.value)[:KEPT_CHARS] if is_written else None,
+        record.value if record.kind == "rating" else None,
         said[:KEPT_CHARS] if said else None,
     )

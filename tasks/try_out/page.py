@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import jinja2
@@ -10,11 +11,23 @@ import jinja2
 from ratchet.pii import scrub_text
 from tasks.try_out import Facts
 from tasks.try_out.change import Change, Marked
-from tasks.try_out.findings import MARK_NAMES, findings, interval, percent, points, topic_name
+from tasks.try_out.findings import MARK_NAMES, findings, interval, percent, signed, topic_name
 from tasks.try_out.picture import RATE, RATE_Y, TITLES, WIDTH, ceiling, draw
 
 TEMPLATE = "page.html.j2"
 SHOWN_CHARS = 300
+SAID = {  # how the page calls what was said of an answer
+    "thumb": "verdict",
+    "rating": "rated",
+    "correction": "corrected",
+    "preference": "compared",
+    "comment": "comment",
+    "rephrase": "then",
+    "abandon": "then",
+    "escalation": "then",
+    "accept": "then",
+}
+PLAIN = {kind: "a signal of this kind" for kind in SAID} | TITLES | {"thumb": "a thumb", "preference": "with another"}
 
 
 def render(facts: Facts, *, key: bytes) -> str:
@@ -30,8 +43,8 @@ def render(facts: Facts, *, key: bytes) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "count": "{:,}".format, "interval": interval, "points": points}
-    environment.filters |= {"terms": topic_name, "shown": lambda text, scope="": shown(text, key=key, scope=scope)}
+    environment.filters |= {"percent": percent, "count": "{:,}".format, "interval": interval, "signed": signed}
+    environment.filters |= {"terms": topic_name, "shown": partial(shown, key=key)}
     environment.filters |= {"ceiling": lambda share: ceiling([share]), "span": span, "days": days, "traffic": traffic}
     counts = facts.counts
     rated = [topic.bad.interval.high for topic in facts.topics.topics if topic.bad.n]
@@ -44,18 +57,17 @@ def render(facts: Facts, *, key: bytes) -> str:
         top=ceiling(rated),
         change_reach=change_reach(facts.changes),
         mark_names=MARK_NAMES,
+        said_names=SAID,
+        said_plain=PLAIN,
         titles=TITLES,
-        pii=sorted(
-            {*facts.intake.pii_asked, *facts.intake.pii_answered},
-            key=lambda kind: (-facts.intake.pii_asked[kind] - facts.intake.pii_answered[kind], kind),
-        ),
+        pii=sorted(facts.intake.pii, key=lambda kind: (-facts.intake.pii[kind], kind)),
         width=WIDTH,
         rate_y=RATE_Y,
         rate_height=RATE,
     )
 
 
-def shown(text: str, *, key: bytes, scope: str) -> str:
+def shown(text: str, scope: str, *, key: bytes) -> str:
     """A text as the page may show it: scrubbed, without control and direction signs, cut at a word."""
     visible = "".join(c if c.isprintable() or c == "\n" else " " for c in scrub_text(text, key=key, scope=scope).text)
     plain = visible.strip()

@@ -13,8 +13,8 @@ from tasks.try_out.findings import percent
 WIDTH = 720  # in the picture's own units
 VOLUME, RATE, STRIP, GAP = 64, 92, 30, 40  # heights of its parts, and the room for a title above each
 RATE_Y = VOLUME + GAP
-LEAST_JUDGED = 5  # with fewer in a stretch the interval would set the axis
-NICE = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
+LEAST_JUDGED = 5  # with fewer in a stretch chance would set the axis
+NICE = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
 TITLES = {
     "rephrase": "asked again or objected",
     "escalation": "asked for a person",
@@ -94,7 +94,7 @@ def draw(counts: Counts, changes: Sequence[Marked]) -> Picture:
         for b in buckets
     )
     judged = [b for b in buckets if b.bad.n]
-    top = ceiling([b.bad.interval.high for b in judged if b.bad.n >= LEAST_JUDGED])
+    top = ceiling([b.bad.share or 0.0 for b in judged if b.bad.n >= LEAST_JUDGED])
     strips = tuple(_strips(buckets, x, bar, RATE_Y + RATE + GAP if judged else RATE_Y))
     floor = strips[-1].y + STRIP if strips else RATE_Y + RATE if judged else VOLUME
     seen = tuple(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,7 @@ QUESTIONS_PER_TOPIC = 25  # k = questions / 25, at most 12: few enough to read
 DIMENSIONS = 20  # on banking77's questions and intents 20 did better than 50, 100 or none (and none leaves one lump)
 PRIOR = 20
 EXAMPLES = 3
+LEAST_USERS = 3  # one angry person is no kind of request
 TERMS = 4
 ALPHA = 0.05
 CHUNK = 2000
@@ -55,6 +56,13 @@ WRONG = {  # what bad means, and of which answers it can be said
 }
 
 
+class Words(NamedTuple):
+    """What was said of an answer: the kind of signal, and the words or the number if there are any."""
+
+    kind: str
+    text: str | None
+
+
 @dataclass(frozen=True)
 class Case:
     """A bad answer, as it stands in the log: the page shows it scrubbed."""
@@ -62,13 +70,15 @@ class Case:
     interaction_id: str
     question: str
     answer: str
-    said: tuple[str, ...]
-    comment: str | None
+    said: tuple[Words, ...]
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A cluster of questions. `p` is of "not worse than the rest", before any correction for the number of clusters."""
+    """A cluster of questions. `p` is of "not worse than the rest", before any correction for the number of clusters.
+
+    `is_worse`: p is small after the correction, and the bad answers are those of LEAST_USERS users or more.
+    """
 
     terms: tuple[str, ...]
     questions: int
@@ -76,7 +86,7 @@ class Topic:
     shrunk: float | None
     p: float | None
     is_worse: bool
-    derived: int
+    users: int  # with a bad answer in it; who has no name is one each
     cases: tuple[Case, ...]
 
 
@@ -159,10 +169,10 @@ def _name(apart: Any, terms: Any) -> tuple[str, ...]:
 def _ranked(log: Log, names: Sequence[tuple[str, ...]], measure: str) -> list[Topic]:
     log.database.execute(WRONG[measure])
     query = """SELECT topic, COUNT(*), COALESCE(SUM(bad), 0), COUNT(bad),
-        SUM(topic.id IN (SELECT interaction FROM signal WHERE kind IN ('rephrase', 'escalation')))
-        FROM topic LEFT JOIN wrong ON wrong.id = topic.id GROUP BY topic"""
-    found = [(topic, count, Rate(bad, n), derived) for topic, count, bad, n, derived in log.rows(query)]
-    k, n = sum(rate.k for *_, rate, _ in found), sum(rate.n for *_, rate, _ in found)
+        COUNT(DISTINCT CASE WHEN bad THEN COALESCE(user, i.id) END)
+        FROM topic JOIN interaction i ON i.id = topic.id LEFT JOIN wrong ON wrong.id = topic.id GROUP BY topic"""
+    found = [(topic, count, Rate(bad, n), users) for topic, count, bad, n, users in log.rows(query)]
+    k, n = sum(rate.k for _, _, rate, _ in found), sum(rate.n for _, _, rate, _ in found)
     p = {topic: _worse_p(rate, Rate(k - rate.k, n - rate.n)) for topic, _, rate, _ in found}
     worse = _holm({topic: value for topic, value in p.items() if value is not None})
     topics = [
@@ -172,11 +182,11 @@ def _ranked(log: Log, names: Sequence[tuple[str, ...]], measure: str) -> list[To
             bad=rate,
             shrunk=(rate.k + PRIOR * k / n) / (rate.n + PRIOR) if n else None,
             p=p[topic],
-            is_worse=topic in worse,
-            derived=derived,
+            is_worse=topic in worse and users >= LEAST_USERS,
+            users=users,
             cases=tuple(_cases(log, topic)),
         )
-        for topic, count, rate, derived in found
+        for topic, count, rate, users in found
     ]
     return sorted(topics, key=lambda t: (-(t.shrunk or 0.0), -t.questions, t.terms))
 
@@ -202,10 +212,12 @@ def _holm(p: dict[int, float]) -> set[int]:
 
 
 def _cases(log: Log, topic: int) -> Iterator[Case]:
-    query = """SELECT i.id, text, output, (SELECT GROUP_CONCAT(DISTINCT kind) FROM
-        (SELECT kind, interaction FROM feedback WHERE verdict = 0 UNION ALL SELECT kind, interaction FROM signal)
-        WHERE interaction = i.id), (SELECT MIN(comment) FROM feedback WHERE interaction = i.id)
-        FROM interaction i JOIN topic ON topic.id = i.id JOIN wrong ON wrong.id = i.id
+    query = """SELECT i.id, text, output FROM interaction i JOIN topic ON topic.id = i.id JOIN wrong ON wrong.id = i.id
         WHERE topic.topic = ? AND bad GROUP BY copy ORDER BY copy LIMIT ?"""
-    for key, text, output, kinds, comment in log.rows(query, (topic, EXAMPLES)):
-        yield Case(key, text, output, tuple(sorted((kinds or "").split(","))) if kinds else (), comment)
+    told = """SELECT kind, CASE kind WHEN 'rating' THEN ROUND(rating, 2) || ' of 1' WHEN 'correction' THEN right
+        WHEN 'thumb' THEN CASE verdict WHEN 0 THEN 'thumb down' ELSE 'thumb up' END END, comment
+        FROM feedback WHERE interaction = ? UNION ALL SELECT kind, NULL, NULL FROM signal WHERE interaction = ?
+        LIMIT 5"""
+    for key, text, output in log.rows(query, (topic, EXAMPLES)):
+        said = tuple(Words(kind, ": ".join(filter(None, words)) or None) for kind, *words in log.rows(told, (key, key)))
+        yield Case(key, text, output, said)
