@@ -10,7 +10,9 @@ import typer
 
 from cli.records import bar
 from cli.session import Json, console, print_json
+from ratchet.features import feature_names
 from ratchet.files import write_whole
+from ratchet.settings import Settings
 from tasks.try_out import Facts, try_out
 from tasks.try_out.findings import findings
 from tasks.try_out.page import render
@@ -56,4 +58,5 @@ def gather_facts(files: list[Path], format: str, feature: str | None) -> Facts:
         def on_progress(what: str, records: int | None) -> None:
             progress.update(task, description=what, completed=records)
 
-        return try_out(files, format, feature=feature, on_progress=on_progress)
+        known = feature_names(Settings.from_env().repo)
+        return try_out(files, format, feature=feature, known=known, on_progress=on_progress)

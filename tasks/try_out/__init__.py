@@ -6,7 +6,7 @@ No network, no store, no training: the files are read once into a temporary data
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,13 +37,19 @@ class Facts:
 
 
 def try_out(
-    files: Sequence[Path], format: str, *, feature: str | None, on_progress: Callable[[str, int | None], None]
+    files: Sequence[Path],
+    format: str,
+    *,
+    feature: str | None,
+    known: Container[str] = (),
+    on_progress: Callable[[str, int | None], None],
 ) -> Facts:
     """Read the files and count.
 
     Args:
         format: one of tasks.formats.FORMATS, or "auto".
         feature: of rows that name none.
+        known: features that there are already: the next step does not make them.
         on_progress: called with what is being done, and the records read so far where records are being read.
 
     Raises:
@@ -62,7 +68,7 @@ def try_out(
             duplicates = find_duplicates(log)
             on_progress("comparing versions", None)
             changes = find_changes(log)
-            step = choose_step(log, counts, files, intake.formats, feature)
+            step = choose_step(log, counts, intake, files, feature=feature, known=known)
         finally:
             log.close()
     names = tuple(file.name for file in files)

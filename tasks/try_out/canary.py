@@ -19,6 +19,7 @@ from tasks.try_out.counts import Counts, Rate
 
 ALPHA = 0.05
 DROPS = (0.05, 0.10)
+LEAST_JUDGED = 20  # with fewer nobody knows today's share of bad answers, let alone a change of it
 CANARY_SHARE = 0.2  # the first step of a rollout, unless feature.yaml says otherwise
 
 
@@ -55,6 +56,9 @@ def plan_canary(counts: Counts) -> Canary:
     per_day = size.interactions / size.days if size.days else None
     if not judged.n:
         return Canary(None, 0.0 if size.interactions else None, per_day, (), "no answer was judged by anybody")
+    if judged.n < LEAST_JUDGED:
+        few = f"only {judged.n} answers were judged, so today's share of bad answers is not known"
+        return Canary(None, judged.n / size.interactions, per_day, (), few)
     base, rate = (judged.k + 0.5) / (judged.n + 1), judged.n / size.interactions
     needs = []
     for drop in DROPS:

@@ -51,17 +51,22 @@ class Size:
     @property
     def days(self) -> float | None:
         """The span in days; None where it is less than an hour, which tells no traffic per day."""
+        return self.span if self.span is not None and self.span >= 1 / 24 else None
+
+    @property
+    def span(self) -> float | None:
+        """From the first to the last record, in days; None without times."""
         if self.began_at is None or self.ended_at is None:
             return None
-        days = (self.ended_at - self.began_at).total_seconds() / 86400
-        return days if days >= 1 / 24 else None
+        return (self.ended_at - self.began_at).total_seconds() / 86400
 
 
 @dataclass(frozen=True)
 class Said:
-    """Feedback of one kind: how much, on how many logged interactions, how many verdicts good and bad."""
+    """Feedback of one kind and source: how much, on how many logged interactions, how many verdicts good and bad."""
 
     kind: str
+    source: str
     count: int
     interactions: int
     good: int
@@ -159,9 +164,10 @@ def _size(log: Log) -> Size:
 
 
 def _said(log: Log) -> list[Said]:
-    query = """SELECT kind, COUNT(*), COUNT(DISTINCT CASE WHEN i.id IS NOT NULL THEN f.interaction END),
+    query = """SELECT kind, source, COUNT(*), COUNT(DISTINCT CASE WHEN i.id IS NOT NULL THEN f.interaction END),
         COALESCE(SUM(verdict = 2 AND i.id IS NOT NULL), 0), COALESCE(SUM(verdict = 0 AND i.id IS NOT NULL), 0)
-        FROM feedback f LEFT JOIN interaction i ON i.id = f.interaction GROUP BY kind ORDER BY 2 DESC, 1"""
+        FROM feedback f LEFT JOIN interaction i ON i.id = f.interaction GROUP BY kind, source
+        ORDER BY 3 DESC, 1, 2"""
     return [Said(*row) for row in log.rows(query)]
 
 

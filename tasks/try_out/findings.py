@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks.try_out import Facts
-from tasks.try_out.change import Change, Marked
+from tasks.try_out.change import Change
 from tasks.try_out.counts import Rate
 from tasks.try_out.topics import Topic
 
@@ -65,7 +65,9 @@ def _asking(facts: Facts) -> Iterator[Finding]:
     rephrase = next(found for found in counts.derived if found.kind == "rephrase")
     if counts.size.in_sessions and rephrase.count:
         share = percent(rephrase.count / counts.size.in_sessions)
-        told = f"After {rephrase.count:,} answers ({share} of those in sessions) the person asked again or objected."
+        told = (
+            f"After {plural(rephrase.count, 'answer')} ({share} of those in sessions) people asked again or objected."
+        )
         yield Finding("open", told, "behaviour")
     if not counts.size.in_sessions and counts.size.interactions:
         told = "The log names no sessions, so asking again, leaving and asking for a person cannot be seen."
@@ -94,14 +96,18 @@ def _changes(facts: Facts) -> Iterator[Finding]:
     if not facts.changes:
         told = "What a change of prompt or model did is not identifiable: the log marks no versions."
         yield Finding("open", told, "change")
+    unclear: dict[str, list[str]] = {}
     for marked in facts.changes:
-        yield _change(marked)
+        if marked.change is None:
+            unclear.setdefault(str(marked.why_not), []).append(MARK_NAMES[marked.mark])
+        else:
+            yield _change(MARK_NAMES[marked.mark], marked.change)
+    for why, names in unclear.items():
+        told = f"What a change of {' or '.join(names)} did is not identifiable: {why}."
+        yield Finding("open", told, "change")
 
 
-def _change(marked: Marked) -> Finding:
-    name, change = MARK_NAMES[marked.mark], marked.change
-    if change is None:
-        return Finding("open", f"What a change of {name} did is not identifiable: {marked.why_not}.", "change")
+def _change(name: str, change: Change) -> Finding:
     how = {
         "random": "in a comparison at random",
         "side by side": "side by side, though not proven to be at random",
@@ -121,8 +127,8 @@ def _privacy(facts: Facts) -> Iterator[Finding]:
         yield Finding("good", "Patterns find no e-mail, phone, card or account number in these logs.", "privacy")
         return
     share = percent(intake.pii_interactions / intake.interactions)
-    told = f"Personal data stands in {intake.pii_interactions:,} interactions ({share})"
-    leaked = ", ".join(sorted(intake.pii_answered, key=lambda kind: -intake.pii_answered[kind]))
+    told = f"Personal data stands in {plural(intake.pii_interactions, 'interaction')} ({share})"
+    leaked = ", ".join(kind.lower() for kind, _ in intake.pii_answered.most_common())
     told += f", in answers too: {leaked}." if intake.pii_answered else ", in none of the answers."
     yield Finding("bad", told, "privacy")
 
@@ -136,8 +142,19 @@ def _copies(facts: Facts) -> Iterator[Finding]:
 
 def _canary(facts: Facts) -> Iterator[Finding]:
     for need in facts.canary.needs[:1]:
-        days = f", about {need.days:,.0f} days of this traffic at a fifth of it" if need.days is not None else ""
-        told = (
-            f"A canary needs some {need.judged_ratchet:,} judged answers to prove a loss of {percent(need.drop)}{days}."
-        )
-        yield Finding("open", told.replace(f"{percent(need.drop)}", f"{100 * need.drop:.0f} points"), "canary")
+        loss = f"{100 * need.drop:.0f} points"
+        told = f"To prove a loss of {loss} a canary needs some {need.judged_ratchet:,} judged answers"
+        told += f": {time_needed(need.days)} at a fifth of this traffic." if need.days is not None else "."
+        yield Finding("open", told, "canary")
+
+
+def time_needed(days: float | None) -> str:
+    """So many days as people read them; beyond two years the number says no more than that."""
+    if days is None:
+        return "–"
+    return f"{plural(max(1, round(days)), 'day')}" if days <= 730 else f"{days / 365:,.0f} years"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -17,7 +17,7 @@ from tasks.formats.rows import UNDATED
 
 BATCH = 2000
 KEPT_CHARS = 4000  # of a question and an answer; what is counted is counted on the whole text
-PROMPT_KEYS = ("prompt_version", "prompt_id", "prompt_name")  # attributes in which other tools keep it
+PROMPT_KEYS = ("prompt_version", "prompt_version_id", "promptVersion", "variant_name")  # attributes of other tools
 BAD, NEITHER, GOOD = 0, 1, 2  # so that the least of several verdicts is the one that counts: one complaint is enough
 
 SCHEMA = """

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ratchet.pii import find_pii
 from tasks.new_feature import NAME
 from tasks.try_out.counts import Counts
+from tasks.try_out.gather import Intake
 from tasks.try_out.log import Log, answer_of
 
 LEAST_WRITTEN = 30
@@ -39,24 +41,26 @@ class Step:
 
 
 def choose_step(
-    log: Log, counts: Counts, files: Sequence[Path], formats: Mapping[str, str], feature: str | None
+    log: Log, counts: Counts, intake: Intake, files: Sequence[Path], *, feature: str | None, known: Container[str]
 ) -> Step:
-    """Apply the rules of this module."""
+    """Apply the rules of this module.
+
+    Args:
+        feature: the name that the person gives, if any.
+        known: features that need not be made.
+    """
     name, labels = feature_name(counts, feature), labels_of(log)
     good = counts.judged.n - counts.judged.k
-    bring_in = "ratchet import " + " ".join(shlex.quote(str(file)) for file in files)
-    bring_in += f" --format {shlex.quote(next(iter(formats.values())))}" if len(set(formats.values())) == 1 else ""
-    bring_in += f" --feature {name}"
-    free = (
-        f"cp -r features/help_answers features/{name} && sed -i 's/^name:.*/name: {name}/' features/{name}/feature.yaml"
-    )
-    make = f"ratchet feature new {name} --labels labels.txt" if labels else free
+    named = " ".join(shlex.quote(str(file)) for file in files)
+    told = f" --format {next(iter(intake.formats.values()))}" if len(set(intake.formats.values())) == 1 else ""
+    bring_in = f"ratchet import {named}{told} --feature {name}"
+    make = () if name in known else make_feature(name, labels)
     if not counts.size.interactions:
         return Step(
             "Find out why nothing could be read",
             "No record of these files is an interaction. The reasons are listed below; the first row that fits a format"
             " decides which one is taken, so name it where that went wrong.",
-            (f"ratchet try {' '.join(shlex.quote(str(file)) for file in files)} --format …", "ratchet try --help"),
+            (f"ratchet try {named} --format …", "ratchet try --help"),
             "Every format that is read is listed in the help.",
         )
     if not counts.judged.n and not counts.corrected and not counts.compared:
@@ -64,7 +68,7 @@ def choose_step(
             "Collect what people say of the answers",
             "These are answers without a verdict. Nothing can be learned or compared until some are judged: a thumb or"
             " a correction, sent with the interaction's id, is enough.",
-            (make, f"{bring_in}", "ratchet import feedback.jsonl"),
+            (*make, bring_in, "ratchet import feedback.jsonl"),
             "Or let traffic pass through the gateway (`make up`): each answer carries the id that feedback must name.",
         )
     if labels and counts.corrected >= LEAST_WRITTEN:
@@ -73,7 +77,7 @@ def choose_step(
             f"The answers choose among {len(labels)} labels, and people wrote the right one: what a small model learns"
             " best.",
             (
-                make,
+                *make,
                 f"ratchet holdout add {name} labelled.jsonl   # a random sample, labelled blind",
                 bring_in,
                 f"ratchet run {name}",
@@ -86,7 +90,7 @@ def choose_step(
             f"{good:,} answers were found good and {counts.corrected:,} were corrected: enough for the arm that only"
             " changes the prompt. It trains nothing, so it costs minutes.",
             (
-                make,
+                *make,
                 f"ratchet holdout add {name} questions.jsonl   # questions with the right answers",
                 bring_in,
                 f"ratchet run {name} --arms fewshot",
@@ -96,8 +100,19 @@ def choose_step(
     return Step(
         "Bring this in, and collect more feedback",
         f"{counts.judged.n:,} judged and {counts.corrected:,} corrected answers are too few to learn from.",
-        (make, bring_in),
+        (*make, bring_in),
         f"Importing again adds only what is new. `ratchet run {name}` can learn from {LEAST_WRITTEN} corrections on.",
+    )
+
+
+def make_feature(name: str, labels: Sequence[str]) -> tuple[str, ...]:
+    """The commands that make a feature: of labels, or else a copy of the bundled one that answers in free text."""
+    if labels:
+        listed = " ".join(shlex.quote(label) for label in labels)
+        return (f"printf '%s\\n' {listed} > labels.txt", f"ratchet feature new {name} --labels labels.txt")
+    return (
+        f"cp -r features/help_answers features/{name}",
+        f"sed -i 's/^name:.*/name: {name}/' features/{name}/feature.yaml",
     )
 
 
@@ -118,4 +133,5 @@ def labels_of(log: Log) -> tuple[str, ...]:
     for text, count in log.rows(query):
         uses[answer_of(text)] = uses.get(answer_of(text), 0) + count
     is_chosen = 2 <= len(uses) <= MOST_LABELS and sum(uses.values()) >= USES_PER_LABEL * len(uses)
-    return tuple(sorted(uses)) if is_chosen and all(len(label) <= LABEL_CHARS for label in uses) else ()
+    is_label = all(len(label) <= LABEL_CHARS and label.isprintable() and not find_pii(label) for label in uses)
+    return tuple(sorted(uses)) if is_chosen and is_label else ()

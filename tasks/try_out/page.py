@@ -11,7 +11,7 @@ import jinja2
 from ratchet.pii import scrub_text
 from tasks.try_out import Facts
 from tasks.try_out.change import Change, Marked
-from tasks.try_out.findings import MARK_NAMES, findings, interval, percent, signed, topic_name
+from tasks.try_out.findings import MARK_NAMES, findings, interval, percent, signed, time_needed, topic_name
 from tasks.try_out.picture import RATE, RATE_Y, TITLES, WIDTH, ceiling, draw
 
 TEMPLATE = "page.html.j2"
@@ -27,6 +27,7 @@ SAID = {  # how the page calls what was said of an answer
     "escalation": "then",
     "accept": "then",
 }
+SOURCES = {"user": "users", "agent": "staff", "judge": "a judge model", "system": "the application"}
 PLAIN = {kind: "a signal of this kind" for kind in SAID} | TITLES | {"thumb": "a thumb", "preference": "with another"}
 
 
@@ -45,7 +46,12 @@ def render(facts: Facts, *, key: bytes) -> str:
     )
     environment.filters |= {"percent": percent, "count": "{:,}".format, "interval": interval, "signed": signed}
     environment.filters |= {"terms": topic_name, "shown": partial(shown, key=key)}
-    environment.filters |= {"ceiling": lambda share: ceiling([share]), "span": span, "days": days, "traffic": traffic}
+    environment.filters |= {
+        "ceiling": lambda share: ceiling([share]),
+        "span": span,
+        "days": time_needed,
+        "traffic": traffic,
+    }
     counts = facts.counts
     rated = [topic.bad.interval.high for topic in facts.topics.topics if topic.bad.n]
     return environment.get_template(TEMPLATE).render(
@@ -59,6 +65,7 @@ def render(facts: Facts, *, key: bytes) -> str:
         mark_names=MARK_NAMES,
         said_names=SAID,
         said_plain=PLAIN,
+        sources=SOURCES,
         titles=TITLES,
         pii=sorted(facts.intake.pii, key=lambda kind: (-facts.intake.pii[kind], kind)),
         width=WIDTH,
@@ -84,12 +91,9 @@ def span(length: float | None) -> str:
     """A stretch of days as people read it."""
     if length is None:
         return "–"
-    return f"{length:,.0f} days" if length >= 2 else f"{24 * length:.0f} hours"
-
-
-def days(length: float | None) -> str:
-    """So many days; where the traffic is not known, nothing."""
-    return "–" if length is None else f"{length:,.0f}" if length >= 10 else f"{length:.1f}"
+    if length >= 2:
+        return f"{length:,.0f} days"
+    return f"{24 * length:.0f} hours" if length >= 2 / 24 else f"{24 * 60 * length:.0f} min"
 
 
 def traffic(per_day: float) -> str:
