@@ -16,10 +16,8 @@ from tasks.try_out.counts import Counts, count
 from tasks.try_out.duplicates import Duplicates, find_duplicates
 from tasks.try_out.gather import Intake, gather
 from tasks.try_out.log import Log
-from tasks.try_out.next_step import Step, choose_step
+from tasks.try_out.next_step import OWN_NAME, Step, choose_step
 from tasks.try_out.topics import Topics, find_topics
-
-UNNAMED = "unnamed"  # the feature of rows that name none, where the person gives none either
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def try_out(
     with tempfile.TemporaryDirectory(prefix="ratchet-try-") as folder:
         log = Log(Path(folder) / "log.sqlite")
         try:
-            intake = gather(files, format, log, feature=feature or UNNAMED, on_progress=on_progress)
+            intake = gather(files, format, log, feature=feature or OWN_NAME, on_progress=on_progress)
             on_progress("deriving signals", None)
             log.settle()
             counts = count(log)

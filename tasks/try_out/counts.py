@@ -102,6 +102,7 @@ class Counts:
     said: tuple[Said, ...]
     orphans: int
     judged: Rate
+    found_good: int
     complaining: Rate
     corrected: int
     compared: int
@@ -133,6 +134,7 @@ def count(log: Log) -> Counts:
         said=tuple(_said(log)),
         orphans=log.one("SELECT COUNT(*) FROM feedback WHERE interaction NOT IN (SELECT id FROM interaction)"),
         judged=Rate(bad, judged),
+        found_good=log.one("SELECT COUNT(*) FROM outcome WHERE verdict = 2"),
         complaining=Rate(log.one(unhappy), size.users),
         corrected=log.one(told, ("correction",)),
         compared=log.one(told, ("preference",)),

@@ -57,7 +57,7 @@ def signed(share: float) -> str:
 
 def topic_name(topic: Topic) -> str:
     """A cluster by its terms."""
-    return ", ".join(topic.terms) or "everything else"
+    return ", ".join(topic.terms) or "all requests"
 
 
 def _asking(facts: Facts) -> Iterator[Finding]:
@@ -79,16 +79,14 @@ def _topics(facts: Facts) -> Iterator[Finding]:
     if not found.topics or found.measure == "none":
         return
     what = "go wrong" if found.measure == "feedback" else "are asked again"
-    worse = [topic for topic in found.topics if topic.is_worse]
-    if not worse:
-        told = f"No kind of request stands out: none of {len(found.topics)} reliably {what.replace('go ', 'goes ')}"
+    worse, compared = [topic for topic in found.topics if topic.is_worse], found.compared
+    if not worse and compared > 1:
+        told = f"No kind of request stands out: none of {compared} reliably {what.replace('go ', 'goes ')}"
         told = told.replace("are asked", "is asked") + " more often than the others."
         yield Finding("open", told, "topics")
     for topic in worse[:2]:
         told = f"Requests about “{topic_name(topic)}” {what} more often than the others: {percent(topic.bad.share)} of"
-        told += (
-            f" {topic.bad.n:,} ({interval(topic.bad)}). It holds after correction for {len(found.topics)} comparisons."
-        )
+        told += f" {topic.bad.n:,} ({interval(topic.bad)}). It holds after correction for {compared} comparisons."
         yield Finding("bad", told, "topics")
 
 

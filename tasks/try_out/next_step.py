@@ -27,7 +27,7 @@ LEAST_WRITTEN = 30
 MOST_LABELS = 60
 USES_PER_LABEL = 3
 LABEL_CHARS = 60
-OWN_NAME = "my_feature"  # where the log names none that can be a feature's name
+OWN_NAME = "my_feature"  # where neither the person nor the log names one that can be a feature's name
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,6 @@ def choose_step(
         known: features that need not be made.
     """
     name, labels = feature_name(counts, feature), labels_of(log)
-    good = counts.judged.n - counts.judged.k
     named = " ".join(shlex.quote(str(file)) for file in files)
     told = f" --format {next(iter(intake.formats.values()))}" if len(set(intake.formats.values())) == 1 else ""
     bring_in = f"ratchet import {named}{told} --feature {name}"
@@ -84,11 +83,11 @@ def choose_step(
             ),
             "The run trains, tests on the holdout and then waits for a person. Nothing is served before that.",
         )
-    if counts.corrected >= LEAST_WRITTEN or good >= LEAST_WRITTEN:
+    if counts.corrected >= LEAST_WRITTEN or counts.found_good >= LEAST_WRITTEN:
         return Step(
             "Try answers that were found good as demonstrations",
-            f"{good:,} answers were found good and {counts.corrected:,} were corrected: enough for the arm that only"
-            " changes the prompt. It trains nothing, so it costs minutes.",
+            f"{counts.found_good:,} answers were found good, {counts.corrected:,} were corrected: enough for the arm"
+            " that only changes the prompt. It trains nothing, so it costs minutes.",
             (
                 *make,
                 f"ratchet holdout add {name} questions.jsonl   # questions with the right answers",

@@ -92,12 +92,20 @@ class Topic:
 
 @dataclass(frozen=True)
 class Topics:
-    """The clusters, worst first; none where there are too few questions. `measure` is what bad means here."""
+    """The clusters, worst first; one of all where questions are few or have no words in common.
+
+    `measure` is what bad means here.
+    """
 
     topics: tuple[Topic, ...]
     sampled: int
     questions: int
     measure: str
+
+    @property
+    def compared(self) -> int:
+        """How many clusters could be held against the others."""
+        return sum(topic.p is not None for topic in self.topics)
 
     @property
     def overall(self) -> float | None:
@@ -112,9 +120,10 @@ def find_topics(log: Log) -> Topics:
     is_judged = log.one("SELECT COUNT(*) FROM outcome") > 0
     measure = "feedback" if is_judged else "signals" if log.one("SELECT COUNT(*) FROM signal") else "none"
     sample = list(dict.fromkeys(_sample(log)))
-    if len(sample) < LEAST:
-        return Topics((), len(sample), total, measure)
-    names = _assign(log, sample)
+    names = _assign(log, sample) if len(sample) >= LEAST else []
+    if not names:
+        log.database.execute("INSERT INTO topic SELECT id, 0 FROM interaction WHERE text != ''")
+        names = [()]
     return Topics(tuple(_ranked(log, names, measure)), min(total, SAMPLE), total, measure)
 
 
@@ -174,13 +183,13 @@ def _ranked(log: Log, names: Sequence[tuple[str, ...]], measure: str) -> list[To
     found = [(topic, count, Rate(bad, n), users) for topic, count, bad, n, users in log.rows(query)]
     k, n = sum(rate.k for _, _, rate, _ in found), sum(rate.n for _, _, rate, _ in found)
     p = {topic: _worse_p(rate, Rate(k - rate.k, n - rate.n)) for topic, _, rate, _ in found}
-    worse = _holm({topic: value for topic, value in p.items() if value is not None})
+    worse = holm({topic: value for topic, value in p.items() if value is not None})
     topics = [
         Topic(
             terms=names[topic],
             questions=count,
             bad=rate,
-            shrunk=(rate.k + PRIOR * k / n) / (rate.n + PRIOR) if n else None,
+            shrunk=shrink(rate, k / n) if n else None,
             p=p[topic],
             is_worse=topic in worse and users >= LEAST_USERS,
             users=users,
@@ -189,6 +198,11 @@ def _ranked(log: Log, names: Sequence[tuple[str, ...]], measure: str) -> list[To
         for topic, count, rate, users in found
     ]
     return sorted(topics, key=lambda t: (-(t.shrunk or 0.0), -t.questions, t.terms))
+
+
+def shrink(here: Rate, overall: float) -> float:
+    """The share of bad answers as if PRIOR more had gone like all others."""
+    return (here.k + PRIOR * overall) / (here.n + PRIOR)
 
 
 def _worse_p(here: Rate, rest: Rate) -> float | None:
@@ -201,7 +215,7 @@ def _worse_p(here: Rate, rest: Rate) -> float | None:
     return float(fisher_exact(table, alternative="greater").pvalue)
 
 
-def _holm(p: dict[int, float]) -> set[int]:
+def holm(p: dict[int, float]) -> set[int]:
     """Whose p is below ALPHA after Holm's correction (Scandinavian Journal of Statistics 6, 1979)."""
     passed: set[int] = set()
     for i, topic in enumerate(sorted(p, key=lambda t: p[t])):
