@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.clusters import components, near_pairs, normalise
+from tasks.clusters import components, near_pairs
 from tasks.try_out.log import Log
 
 SAMPLE = 3000
@@ -27,12 +27,8 @@ class Duplicates:
 def find_duplicates(log: Log) -> Duplicates:
     """Count copies of questions; case, spaces, punctuation and personal data make no difference."""
     questions, different = log.row("SELECT COUNT(*), COUNT(DISTINCT copy) FROM interaction WHERE text != ''")
-    sample = [
-        normalise(text)
-        for (text,) in log.rows(
-            "SELECT text FROM interaction WHERE text != '' GROUP BY copy ORDER BY copy LIMIT ?", (SAMPLE,)
-        )
-    ]
+    query = "SELECT plain FROM interaction WHERE text != '' GROUP BY copy ORDER BY copy LIMIT ?"
+    sample = [plain for (plain,) in log.rows(query, (SAMPLE,))]
     roots = components(len(sample), near_pairs(sample, jaccard=JACCARD, seed=SEED))
     most = """SELECT MIN(text), COUNT(*) FROM interaction WHERE text != '' GROUP BY copy HAVING COUNT(*) > 1
         ORDER BY 2 DESC, 1 LIMIT ?"""

@@ -24,8 +24,8 @@ SCHEMA = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE interaction (id TEXT PRIMARY KEY, feature TEXT, tenant TEXT, session TEXT, user TEXT, t REAL, text TEXT,
-    output TEXT, own TEXT, copy TEXT, release TEXT, prompt TEXT, model TEXT, propensity REAL, escalated INT, copied INT)
-    WITHOUT ROWID;
+    plain TEXT, output TEXT, own TEXT, copy TEXT, release TEXT, prompt TEXT, model TEXT, propensity REAL, escalated INT,
+    copied INT) WITHOUT ROWID;
 CREATE VIEW version AS
     SELECT id, user, t, propensity, 'release_id' AS mark, release AS name FROM interaction WHERE release NOT NULL
     UNION ALL SELECT id, user, t, NULL, 'prompt', prompt FROM interaction WHERE prompt NOT NULL
@@ -55,14 +55,14 @@ class Log:
         self._interactions: list[tuple[Any, ...]] = []
         self._feedback: list[tuple[Any, ...]] = []
 
-    def add(self, record: Interaction | Feedback, copy: str = "") -> None:
+    def add(self, record: Interaction | Feedback, plain: str = "") -> None:
         """Keep a record.
 
         Args:
-            copy: for an interaction the text by which copies of its question are found.
+            plain: for an interaction the text by which its question is compared (tasks.clusters.normalise).
         """
         if isinstance(record, Interaction):
-            self._interactions.append(_interaction_row(record, copy))
+            self._interactions.append(_interaction_row(record, plain))
         else:
             self._feedback.append(_feedback_row(record))
         if len(self._interactions) + len(self._feedback) >= BATCH:
@@ -71,7 +71,7 @@ class Log:
     def flush(self) -> None:
         """Write what waits; of two records with one id the first stays."""
         self.database.executemany(
-            "INSERT OR IGNORE INTO interaction VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", self._interactions
+            "INSERT OR IGNORE INTO interaction VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", self._interactions
         )
         self.database.executemany("INSERT OR IGNORE INTO feedback VALUES (?,?,?,?,?,?,?,?,?)", self._feedback)
         self._interactions.clear()
@@ -154,7 +154,7 @@ def verdict_of(record: Feedback) -> int | None:
     return None
 
 
-def _interaction_row(record: Interaction, copy: str) -> tuple[Any, ...]:
+def _interaction_row(record: Interaction, plain: str) -> tuple[Any, ...]:
     output = record.output.content or ""
     return (
         record.interaction_id,
@@ -164,9 +164,10 @@ def _interaction_row(record: Interaction, copy: str) -> tuple[Any, ...]:
         record.user_id,
         None if record.at == UNDATED else record.at.timestamp(),
         question_of(record)[:KEPT_CHARS],
+        plain[:KEPT_CHARS],
         output[:KEPT_CHARS] or ("(a tool call)" if record.output.tool_calls else ""),
         sha256_text(answer_of(output)),
-        sha256_text(copy),
+        sha256_text(plain),
         record.release_id,
         next((str(noted) for key in PROMPT_KEYS if (noted := record.attributes.get(key)) not in (None, "")), None),
         record.model,

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tasks.clusters import normalise
 from tasks.try_out.counts import Rate
 from tasks.try_out.log import Log
 
@@ -129,8 +128,10 @@ def find_topics(log: Log) -> Topics:
 
 def _sample(log: Log) -> Iterator[str]:
     """Questions in the order of the digest of their words' copy: as good as at random, and the same each time."""
-    query = "SELECT text FROM interaction WHERE text != '' ORDER BY copy, id LIMIT ?"
-    return (normalise(text) for (text,) in log.rows(query, (SAMPLE,)))
+    return (
+        plain
+        for (plain,) in log.rows("SELECT plain FROM interaction WHERE text != '' ORDER BY copy, id LIMIT ?", (SAMPLE,))
+    )
 
 
 def _assign(log: Log, sample: Sequence[str]) -> list[tuple[str, ...]]:
@@ -157,9 +158,9 @@ def _assign(log: Log, sample: Sequence[str]) -> list[tuple[str, ...]]:
     reduce = TruncatedSVD(min(DIMENSIONS, matrix.shape[1] - 1), random_state=SEED)
     model = make_pipeline(reduce, Normalizer(), KMeans(n_clusters=k, n_init=4, random_state=SEED))
     labels = model.fit_predict(matrix)
-    rows = log.rows("SELECT id, text FROM interaction WHERE text != ''")
+    rows = log.rows("SELECT id, plain FROM interaction WHERE text != ''")
     while chunk := list(islice(rows, CHUNK)):
-        found = model.predict(words.transform([normalise(text) for _, text in chunk]))
+        found = model.predict(words.transform([plain for _, plain in chunk]))
         pairs = [(key, int(topic)) for (key, _), topic in zip(chunk, found, strict=True)]
         log.database.executemany("INSERT INTO topic VALUES (?, ?)", pairs)
     mean, terms = _mean(matrix), words.get_feature_names_out()
