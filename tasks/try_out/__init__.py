@@ -66,7 +66,7 @@ def try_out(
             duplicates = find_duplicates(log)
             on_progress("comparing versions", None)
             changes = find_changes(log)
-            step = choose_step(log, counts, intake, files, feature=feature, known=known)
+            step = choose_step(log, counts, intake, changes, files, feature=feature, known=known)
         finally:
             log.close()
     names = tuple(file.name for file in files)

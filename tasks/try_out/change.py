@@ -22,6 +22,7 @@ MARKS = ("release_id", "prompt", "model")
 OVERLAP = 0.5  # share of the two versions' requests inside the time that both served: above it, side by side
 MOST_VERSIONS = 8
 LEAST_SHARE = 0.02  # a version with less of the traffic is listed, not compared
+LEAST_JUDGED = 10  # of each of the two versions; with fewer an interval is nearly as wide as all that is possible
 RESAMPLES = 4000
 LEAST_USERS = 10  # with fewer, resampling users says little
 SEED = 17
@@ -78,10 +79,10 @@ def _marked(log: Log, mark: str) -> Marked | None:
         return Marked(mark, shown, None, "only one version served a noticeable part of the requests")
     if any(v.first_at is None for v in large[-2:]):
         return Marked(mark, shown, None, "the versions have no times, so nobody can tell which came first")
-    unsaid = [v.name for v in large[-2:] if not v.bad.n]
-    if unsaid:
-        return Marked(mark, shown, None, f"nobody judged an answer of {' or of '.join(unsaid)}")
     old, new = large[-2:]
+    if min(old.bad.n, new.bad.n) < LEAST_JUDGED:
+        told = f"too few answers were judged, {old.bad.n} of {old.name} and {new.bad.n} of {new.name}"
+        return Marked(mark, shown, None, told)
     return Marked(mark, shown, _change(log, mark, old, new), None)
 
 

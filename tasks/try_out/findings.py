@@ -11,7 +11,7 @@ from tasks.try_out.change import Change
 from tasks.try_out.counts import Rate
 from tasks.try_out.topics import Topic
 
-NOTABLE_COPIES = 0.05  # share of questions that are copies, from which on it is worth a sentence
+NOTABLE_COPIES, LEAST_QUESTIONS = 0.05, 20  # share of copies, among so many questions, that is worth a sentence
 MARK_NAMES = {"release_id": "release", "prompt": "prompt version", "model": "model"}
 
 
@@ -133,7 +133,7 @@ def _privacy(facts: Facts) -> Iterator[Finding]:
 
 def _copies(facts: Facts) -> Iterator[Finding]:
     found = facts.duplicates
-    if found.questions and found.exact / found.questions >= NOTABLE_COPIES:
+    if found.questions >= LEAST_QUESTIONS and found.exact / found.questions >= NOTABLE_COPIES:
         told = f"{percent(found.exact / found.questions)} of the questions are copies of another, word for word:"
         yield Finding("open", f"{told} they would count double in training and in tests.", "copies")
 

@@ -17,6 +17,7 @@ from tasks.formats.rows import UNDATED
 
 BATCH = 2000
 KEPT_CHARS = 4000  # of a question and an answer; what is counted is counted on the whole text
+NAME_CHARS = 80  # of a version
 PROMPT_KEYS = ("prompt_version", "prompt_version_id", "promptVersion", "variant_name")  # attributes of other tools
 BAD, NEITHER, GOOD = 0, 1, 2  # so that the least of several verdicts is the one that counts: one complaint is enough
 
@@ -140,6 +141,13 @@ def answer_of(value: Any) -> str:
     return fields[0].strip() if len(fields) == 1 and isinstance(fields[0], str) else canonical_json(document)
 
 
+def name_of(value: Any) -> str | None:
+    """A version's name as it may be shown: one line, bounded; None where there is none."""
+    if not isinstance(value, (str, int)) or isinstance(value, bool):
+        return None
+    return "".join(c if c.isprintable() else " " for c in str(value)).strip()[:NAME_CHARS] or None
+
+
 def verdict_of(record: Feedback) -> int | None:
     """What a feedback says by itself; a preference compares, and a comment says nothing that can be counted."""
     value = record.value
@@ -168,9 +176,9 @@ def _interaction_row(record: Interaction, plain: str) -> tuple[Any, ...]:
         output[:KEPT_CHARS] or ("(a tool call)" if record.output.tool_calls else ""),
         sha256_text(answer_of(output)),
         sha256_text(plain),
-        record.release_id,
-        next((str(noted) for key in PROMPT_KEYS if (noted := record.attributes.get(key)) not in (None, "")), None),
-        record.model,
+        name_of(record.release_id),
+        next((found for key in PROMPT_KEYS if (found := name_of(record.attributes.get(key)))), None),
+        name_of(record.model),
         record.propensity,
         record.attributes.get("escalated") is True,
         record.attributes.get("copied") is True,

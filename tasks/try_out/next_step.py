@@ -1,12 +1,13 @@
 """The cheapest safe next step, by written rules: the first rule that fits is the step, in this order.
 
 1. Nothing could be read: look at why, and name the format.
-2. Nobody judged anything and nothing was corrected: collect feedback first.
-3. Corrections (LEAST_WRITTEN or more) of answers that choose a label: make the feature, import, learn.
-4. Corrections or approvals of free text (LEAST_WRITTEN or more): import and try demonstrations.
-5. Otherwise: what is there is too little to learn from; import it and collect more.
+2. The newest version of a feature of this clone is proven worse than the one before it: take it back.
+3. Nobody judged anything: collect feedback first.
+4. Corrections (LEAST_WRITTEN or more) of answers that choose a label: make the feature, import, learn.
+5. Corrections or approvals of free text (LEAST_WRITTEN or more): import and try demonstrations.
+6. Otherwise what is there is too little to learn from: import it and collect more.
 
-None of them changes what is served: a release goes live only when a person approves it.
+Apart from the second, none of them changes what is served: a release goes live only when a person approves it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from ratchet.pii import find_pii
 from tasks.new_feature import NAME
+from tasks.try_out.change import Change, Marked
 from tasks.try_out.counts import Counts
 from tasks.try_out.gather import Intake
 from tasks.try_out.log import Log, answer_of
@@ -41,66 +43,99 @@ class Step:
 
 
 def choose_step(
-    log: Log, counts: Counts, intake: Intake, files: Sequence[Path], *, feature: str | None, known: Container[str]
+    log: Log,
+    counts: Counts,
+    intake: Intake,
+    changes: Sequence[Marked],
+    files: Sequence[Path],
+    *,
+    feature: str | None,
+    known: Container[str],
 ) -> Step:
     """Apply the rules of this module.
 
     Args:
         feature: the name that the person gives, if any.
-        known: features that need not be made.
+        known: the features of this clone, which need not be made.
     """
     name, labels = feature_name(counts, feature), labels_of(log)
     named = " ".join(shlex.quote(str(file)) for file in files)
     told = f" --format {next(iter(intake.formats.values()))}" if len(set(intake.formats.values())) == 1 else ""
     bring_in = f"ratchet import {named}{told} --feature {name}"
     make = () if name in known else make_feature(name, labels)
+    worse = next((m.change for m in changes if m.change is not None and m.change.difference.low > 0), None)
     if not counts.size.interactions:
-        return Step(
-            "Find out why nothing could be read",
-            "No record of these files is an interaction. The reasons are listed below; the first row that fits a format"
-            " decides which one is taken, so name it where that went wrong.",
-            (f"ratchet try {named} --format …", "ratchet try --help"),
-            "Every format that is read is listed in the help.",
-        )
-    if not counts.judged.n and not counts.corrected and not counts.compared:
-        return Step(
-            "Collect what people say of the answers",
-            "These are answers without a verdict. Nothing can be learned or compared until some are judged: a thumb or"
-            " a correction, sent with the interaction's id, is enough.",
-            (*make, bring_in, "ratchet import feedback.jsonl"),
-            "Or let traffic pass through the gateway (`make up`): each answer carries the id that feedback must name.",
-        )
+        return _nothing_read(named)
+    if worse is not None and name in known:
+        return _take_back(name, worse)
+    if not counts.judged.n and not counts.compared:
+        return _nobody_judged(make, bring_in)
     if labels and counts.corrected >= LEAST_WRITTEN:
-        return Step(
-            f"Learn from {counts.corrected:,} corrections, and have the result proven before anyone sees it",
-            f"The answers choose among {len(labels)} labels, and people wrote the right one: what a small model learns"
-            " best.",
-            (
-                *make,
-                f"ratchet holdout add {name} labelled.jsonl   # a random sample, labelled blind",
-                bring_in,
-                f"ratchet run {name}",
-            ),
-            "The run trains, tests on the holdout and then waits for a person. Nothing is served before that.",
-        )
+        return _learn_labels(name, len(labels), counts.corrected, make, bring_in)
     if counts.corrected >= LEAST_WRITTEN or counts.found_good >= LEAST_WRITTEN:
-        return Step(
-            "Try answers that were found good as demonstrations",
-            f"{counts.found_good:,} answers were found good, {counts.corrected:,} were corrected: enough for the arm"
-            " that only changes the prompt. It trains nothing, so it costs minutes.",
-            (
-                *make,
-                f"ratchet holdout add {name} questions.jsonl   # questions with the right answers",
-                bring_in,
-                f"ratchet run {name} --arms fewshot",
-            ),
-            "The run compares on questions it never saw and then waits for a person. Nothing is served before that.",
-        )
+        return _try_demonstrations(name, counts, make, bring_in)
+    return _too_little(name, counts, make, bring_in)
+
+
+def _nothing_read(named: str) -> Step:
+    return Step(
+        "Find out why nothing could be read",
+        "No record of these files is an interaction. The reasons are listed below; the first rows decide which format"
+        " is taken, so name it where that went wrong.",
+        (f"ratchet try {named} --format …", "ratchet try --help"),
+        "What is read, and how a row of each format looks, stands in docs/data.md.",
+    )
+
+
+def _take_back(name: str, change: Change) -> Step:
+    is_experiment = change.design == "random"
+    return Step(
+        f"Take {change.new.name} back",
+        f"It has more bad answers than {change.old.name}, and more than chance explains. "
+        + ("It was compared at random, so it is the cause." if is_experiment else "Something else may be the cause,")
+        + ("" if is_experiment else " but going back is cheap and tells."),
+        (f"ratchet rollback {name} --reason {shlex.quote(f'more bad answers than {change.old.name}')}",),
+        "It takes effect at once, and is written to the ledger.",
+    )
+
+
+def _nobody_judged(make: Sequence[str], bring_in: str) -> Step:
+    return Step(
+        "Collect what people say of the answers",
+        "These are answers without a verdict. Nothing can be learned or compared until some are judged: a thumb or a"
+        " correction, sent with the interaction's id, is enough.",
+        (*make, bring_in, "ratchet import feedback.jsonl"),
+        "Or let traffic pass through the gateway (“make up”): each answer carries the id that feedback must name.",
+    )
+
+
+def _learn_labels(name: str, labels: int, corrected: int, make: Sequence[str], bring_in: str) -> Step:
+    held = f"ratchet holdout add {name} labelled.jsonl   # a random sample, labelled blind"
+    return Step(
+        f"Learn from {corrected:,} corrections, and have the result proven before anyone sees it",
+        f"The answers choose among {labels} labels, and people wrote the right one: what a small model learns best.",
+        (*make, held, bring_in, f"ratchet run {name}"),
+        "The run trains, tests on the holdout and then waits for a person. Nothing is served before that.",
+    )
+
+
+def _try_demonstrations(name: str, counts: Counts, make: Sequence[str], bring_in: str) -> Step:
+    held = f"ratchet holdout add {name} questions.jsonl   # questions with the right answers"
+    return Step(
+        "Try answers that were found good as demonstrations",
+        f"{counts.found_good:,} answers were found good, {counts.corrected:,} were corrected: enough for the arm that"
+        " only changes the prompt. It trains nothing, so it costs minutes.",
+        (*make, held, bring_in, f"ratchet run {name} --arms fewshot"),
+        "The run compares on questions it never saw and then waits for a person. Nothing is served before that.",
+    )
+
+
+def _too_little(name: str, counts: Counts, make: Sequence[str], bring_in: str) -> Step:
     return Step(
         "Bring this in, and collect more feedback",
         f"{counts.judged.n:,} judged and {counts.corrected:,} corrected answers are too few to learn from.",
         (*make, bring_in),
-        f"Importing again adds only what is new. `ratchet run {name}` can learn from {LEAST_WRITTEN} corrections on.",
+        f"Importing again adds only what is new. “ratchet run {name}” can learn from {LEAST_WRITTEN} corrections on.",
     )
 
 

@@ -70,8 +70,8 @@ def test_where_there_is_one_version_nothing_is_identifiable(
 
 def test_without_feedback_on_one_side_nothing_is_identifiable(tmp_path: Path) -> None:
     rows = [asked(i, f"q{i}", model="ab"[i // 10]) for i in range(20)]
-    (found,) = tried(tmp_path, *rows, said(1, "thumb", True)).changes
-    assert (found.mark, found.why_not) == ("model", "nobody judged an answer of b")
+    (found,) = tried(tmp_path, *rows, *(said(i, "thumb", True) for i in range(10))).changes
+    assert (found.mark, found.why_not) == ("model", "too few answers were judged, 10 of a and 0 of b")
 
 
 def test_without_marks_there_is_nothing_to_compare(tmp_path: Path) -> None:
@@ -81,3 +81,8 @@ def test_without_marks_there_is_nothing_to_compare(tmp_path: Path) -> None:
 def test_a_prompt_version_of_another_tool_is_a_mark(tmp_path: Path) -> None:
     rows = [asked(i, f"q{i}", prompt_version=f"v{i // 10}") for i in range(20)]
     assert [m.mark for m in tried(tmp_path, *rows, *(said(i, "thumb", True) for i in range(20))).changes] == ["prompt"]
+
+
+def test_a_version_name_is_one_bounded_line_without_direction_signs(tmp_path: Path) -> None:
+    (found,) = changes(tmp_path, *[("v1\n\u202eevil" + "x" * 200, True)] * 3)
+    assert found.versions[0].name == "v1  evil" + "x" * 72

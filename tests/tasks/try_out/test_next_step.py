@@ -83,3 +83,11 @@ def test_a_path_with_spaces_and_quotes_stays_one_word(tmp_path: Path) -> None:
 )
 def test_a_feature_name_is_one_that_can_be_typed(tmp_path: Path, given: str, name: str) -> None:
     assert feature_name(tried(tmp_path, asked(1, "a")).counts, given) == name
+
+
+def test_a_version_that_is_proven_worse_is_taken_back_where_the_clone_serves_it(tmp_path: Path) -> None:
+    rows = [row for i in range(80) for row in (asked(i, f"q{i}", release_id="ab"[i // 40]), said(i, "thumb", i < 40))]
+    found = step(tmp_path, *rows, known={"bank"})
+    assert found.commands == ("ratchet rollback bank --reason 'more bad answers than a'",)
+    assert "Something else may be the cause, but going back is cheap" in found.why
+    assert not any("rollback" in command for command in step(tmp_path, *rows).commands)
