@@ -59,6 +59,8 @@ THANKS = (
     r"谢谢|ありがとう|감사",
 )
 
+WORDS = re.compile(r"\w+")
+
 
 def _cue(before: str, phrases: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(f"{before}(?:{'|'.join(phrases)})", re.IGNORECASE)
@@ -94,8 +96,7 @@ def derive_signals(turns: Iterable[Mapping[str, Any]]) -> Iterator[Signal]:
 
 def likeness(one: str, other: str) -> float:
     """The Jaccard index of the character trigrams of two texts, 0 to 1; case, spaces and punctuation do not count."""
-    a, b = _trigrams(_plain(one)), _trigrams(_plain(other))
-    return len(a & b) / max(1, len(a | b))
+    return _jaccard(_trigrams(_plain(one)), _trigrams(_plain(other)))
 
 
 def is_repeated(before: str, after: str) -> bool:
@@ -103,62 +104,80 @@ def is_repeated(before: str, after: str) -> bool:
     return _plain(before) == _plain(after)
 
 
+class _Turn(NamedTuple):
+    """A turn with what two turns are compared by, worked out once."""
+
+    interaction_id: str
+    at: datetime
+    head: str
+    plain: str
+    trigrams: frozenset[str]
+    is_empty: bool
+    marked: Signal | None
+
+
 def _of_session(session: Iterator[Mapping[str, Any]]) -> Iterator[Signal]:
-    before: Mapping[str, Any] | None = None
+    before: _Turn | None = None
     is_retry = False  # whether the question of `before` repeats or complains
-    for turn in session:
-        found = _between(before, turn) if before is not None else None
+    for turn in map(_read, session):
         if before is not None:
-            marked = _marked(before)
-            yield from ([marked] if marked else [found] if found else [])
-        is_retry = found is not None and found.kind == "rephrase"
+            found = _between(before, turn)
+            is_retry = found is not None and found.kind == "rephrase"
+            said = before.marked or found
+            if said is not None:
+                yield said
         before = turn
     assert before is not None
-    marked = _marked(before)
-    if marked:
-        yield marked
-    elif is_retry or not (before["output"] or "").strip():
-        yield Signal(before["interaction_id"], "abandon", _at(before) + ABANDONED_AFTER, 0.5)
+    if before.marked is not None:
+        yield before.marked
+    elif is_retry or before.is_empty:
+        yield Signal(before.interaction_id, "abandon", before.at + ABANDONED_AFTER, 0.5)
 
 
-def _between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Signal | None:
+def _between(before: _Turn, after: _Turn) -> Signal | None:
     """What the next words say about the answer before them."""
-    said, at = after["input_text"] or "", _at(after)
-    asked, head = before["input_text"] or "", said[:HEAD]
-    is_soon = at - _at(before) <= WITHIN
-    if ASKS_FOR_PERSON.search(head):
-        return Signal(before["interaction_id"], "escalation", at, 0.8)
-    if is_soon and COMPLAINS.search(head):
-        return Signal(before["interaction_id"], "rephrase", at, 0.8)
-    if is_soon and not is_repeated(asked, said):
-        like = likeness(asked, said)
+    is_soon = after.at - before.at <= WITHIN
+    if ASKS_FOR_PERSON.search(after.head):
+        return Signal(before.interaction_id, "escalation", after.at, 0.8)
+    if is_soon and COMPLAINS.search(after.head):
+        return Signal(before.interaction_id, "rephrase", after.at, 0.8)
+    if is_soon and before.plain != after.plain:
+        like = _jaccard(before.trigrams, after.trigrams)
         if like >= LIKENESS:
-            return Signal(before["interaction_id"], "rephrase", at, round(like, 3))
-    if ACCEPTS.search(head):
-        return Signal(before["interaction_id"], "accept", at, 0.8)
+            return Signal(before.interaction_id, "rephrase", after.at, round(like, 3))
+    if ACCEPTS.search(after.head):
+        return Signal(before.interaction_id, "accept", after.at, 0.8)
     return None
 
 
-def _marked(turn: Mapping[str, Any]) -> Signal | None:
+def _read(turn: Mapping[str, Any]) -> _Turn:
+    at, text, interaction_id = turn["at"], turn["input_text"] or "", turn["interaction_id"]
+    at = datetime.fromisoformat(at) if isinstance(at, str) else at
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    plain = _plain(text)
+    is_empty = not (turn["output"] or "").strip()
+    marked = _marked(turn.get("attributes"), interaction_id, at)
+    return _Turn(interaction_id, at, text[:HEAD], plain, _trigrams(plain), is_empty, marked)
+
+
+def _marked(noted: Any, interaction_id: str, at: datetime) -> Signal | None:
     """What the application itself noted about an answer."""
-    noted = turn.get("attributes")
     noted = noted if isinstance(noted, Mapping) else {}
     if noted.get("escalated") is True:
-        return Signal(turn["interaction_id"], "escalation", _at(turn), 1.0)
+        return Signal(interaction_id, "escalation", at, 1.0)
     if noted.get("copied") is True:
-        return Signal(turn["interaction_id"], "accept", _at(turn), 1.0)
+        return Signal(interaction_id, "accept", at, 1.0)
     return None
-
-
-def _at(turn: Mapping[str, Any]) -> datetime:
-    at = turn["at"]
-    at = datetime.fromisoformat(at) if isinstance(at, str) else at
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def _plain(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text[:LONGEST].casefold()))
+    return " ".join(WORDS.findall(text[:LONGEST].casefold()))
 
 
-def _trigrams(plain: str) -> set[str]:
-    return {plain[i : i + 3] for i in range(max(1, len(plain) - 2))}
+def _trigrams(plain: str) -> frozenset[str]:
+    return frozenset([plain[i : i + 3] for i in range(max(1, len(plain) - 2))])
+
+
+def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+    shared = len(a & b)
+    return shared / max(1, len(a) + len(b) - shared)

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ratchet.signals import ABANDONED_AFTER, WITHIN, derive_signals, likeness
 
@@ -144,3 +146,18 @@ def test_likeness_is_symmetric_bounded_and_blind_to_case() -> None:
     assert likeness(ASKED, ASKED.lower()) == 1.0
     assert likeness("", "") == 1.0
     assert likeness(ASKED, "zzz") == 0.0
+
+
+TURN = st.tuples(
+    st.text(max_size=40) | st.sampled_from([ASKED, REPHRASED, "thanks", "a human please"]), st.integers(0, 2000)
+)
+
+
+@given(st.lists(TURN, max_size=8))
+def test_any_session_gives_known_ids_and_says_one_thing_at_most_of_an_answer(session: list[tuple[str, int]]) -> None:
+    turns = [turn(i, text, i * 3, output="x" * (s % 2)) for i, (text, s) in enumerate(session)]
+    said = [signal for signal in derive_signals(turns)]
+    assert {signal.interaction_id for signal in said} <= {t["interaction_id"] for t in turns}
+    assert len({signal.interaction_id for signal in said}) == len(said)
+    assert all(0 < signal.confidence <= 1 for signal in said)
+    assert [s for s in said if s.kind == "abandon"] in ([], said[-1:])
