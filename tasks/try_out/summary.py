@@ -59,5 +59,5 @@ def _change(marked: Marked) -> dict[str, Any]:
     told: dict[str, Any] = {"mark": marked.mark, "identifiable": change is not None, "why_not": marked.why_not}
     if change is not None:
         told |= {"old": change.old.name, "new": change.new.name, "design": change.design}
-        told |= {"difference": change.difference._asdict(), "users_resampled": change.by_user}
+        told |= {"difference": change.difference._asdict(), "users": change.by_user}
     return told

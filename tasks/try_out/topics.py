@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ratchet.clustered import holm
 from tasks.try_out.counts import Rate
 from tasks.try_out.log import Log
 
@@ -184,7 +185,7 @@ def _ranked(log: Log, names: Sequence[tuple[str, ...]], measure: str) -> list[To
     found = [(topic, count, Rate(bad, n), users) for topic, count, bad, n, users in log.rows(query)]
     k, n = sum(rate.k for _, _, rate, _ in found), sum(rate.n for _, _, rate, _ in found)
     p = {topic: _worse_p(rate, Rate(k - rate.k, n - rate.n)) for topic, _, rate, _ in found}
-    worse = holm({topic: value for topic, value in p.items() if value is not None})
+    corrected = holm({str(topic): value for topic, value in p.items() if value is not None})
     topics = [
         Topic(
             terms=names[topic],
@@ -192,7 +193,7 @@ def _ranked(log: Log, names: Sequence[tuple[str, ...]], measure: str) -> list[To
             bad=rate,
             shrunk=shrink(rate, k / n) if n else None,
             p=p[topic],
-            is_worse=topic in worse and users >= LEAST_USERS,
+            is_worse=corrected.get(str(topic), 1.0) <= ALPHA and users >= LEAST_USERS,
             users=users,
             cases=tuple(_cases(log, topic)),
         )
@@ -214,16 +215,6 @@ def _worse_p(here: Rate, rest: Rate) -> float | None:
         return None
     table = [[here.k, here.n - here.k], [rest.k, rest.n - rest.k]]
     return float(fisher_exact(table, alternative="greater").pvalue)
-
-
-def holm(p: dict[int, float]) -> set[int]:
-    """Whose p is below ALPHA after Holm's correction (Scandinavian Journal of Statistics 6, 1979)."""
-    passed: set[int] = set()
-    for i, topic in enumerate(sorted(p, key=lambda t: p[t])):
-        if p[topic] > ALPHA / (len(p) - i):
-            break
-        passed.add(topic)
-    return passed
 
 
 def _cases(log: Log, topic: int) -> Iterator[Case]:

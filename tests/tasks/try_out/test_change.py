@@ -6,9 +6,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tasks.try_out.change import Marked, unpaired_interval
+from tasks.try_out.change import Marked, interval_by_user, unpaired_interval
 from tasks.try_out.counts import Rate
 from tests.tasks.try_out.logs import asked, said, tried
 
@@ -24,6 +25,18 @@ def test_newcombe_interval_of_a_known_case() -> None:
     """56 of 70 against 48 of 80: Newcombe (1998), example (a) of table II, method 10: 0.0524 to 0.3339."""
     found = unpaired_interval(Rate(48, 80), Rate(56, 70))
     assert (found.low, found.high) == (pytest.approx(0.0524, abs=1e-4), pytest.approx(0.3339, abs=1e-4))
+
+
+def test_the_interval_by_user_is_that_of_resampled_users() -> None:
+    rng = np.random.default_rng(4)
+    answers = rng.integers(0, 6, size=(400, 2))
+    leaning = rng.beta(1, 4, size=400)
+    bad = rng.binomial(answers, leaning[:, None])
+    users = np.stack([bad[:, 0], answers[:, 0], bad[:, 1], answers[:, 1]], axis=1).astype(float)
+    drawn = (rng.multinomial(400, np.full(400, 1 / 400), size=4000) @ users).T
+    low, high = np.quantile(drawn[2] / drawn[3] - drawn[0] / drawn[1], [0.025, 0.975])
+    found = interval_by_user(users)
+    assert (found.low, found.high) == (pytest.approx(low, abs=0.004), pytest.approx(high, abs=0.004))
 
 
 def test_a_newer_release_is_held_against_the_one_before_it_in_calendar_order(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.try_out.counts import Rate
-from tasks.try_out.topics import Topics, holm, shrink
+from tasks.try_out.topics import Topics, shrink
 from tests.tasks.try_out.logs import asked, said, tried
 
 THEMES = {
@@ -56,11 +56,6 @@ def test_the_complaints_of_two_people_are_no_kind_of_request(tmp_path: Path) -> 
 def test_three_unlucky_answers_do_not_top_the_list() -> None:
     assert shrink(Rate(3, 3), 0.1) == pytest.approx(5 / 23)
     assert shrink(Rate(3, 3), 0.1) < shrink(Rate(20, 40), 0.1)
-
-
-def test_holm_passes_the_smallest_first_and_stops_at_the_first_that_fails() -> None:
-    """Four p-values at 5 %: 0.010 <= 0.0125, 0.013 <= 0.0167, 0.030 > 0.025, so 0.04 does not pass either."""
-    assert holm({1: 0.03, 2: 0.01, 3: 0.04, 4: 0.013}) == {2, 4}
 
 
 def test_few_questions_are_not_divided_and_what_went_wrong_is_shown_all_the_same(tmp_path: Path) -> None:
