@@ -1,29 +1,36 @@
 """Personal data in texts, found by patterns and replaced by keyed pseudonyms such as `<EMAIL_1f3a>`.
 
-Patterns only: e-mail, phone, IBAN, card number, IP address, credentials in a URL, social security number. Names and
-postal addresses have no pattern and stay.
+What each type looks like is in ratchet/pii_patterns.py; names of people need a model and are found in harvest
+(tasks/ner.py). A pseudonym is the beginning of an HMAC and no number that counts up (`<PERSON_1>`): numbers would need
+a memory of the conversation, and a partition that is written anew, or one day alone, would number people differently.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-RULES = 1  # raise it when a pattern changes: harvest then writes every partition anew
+from ratchet.pii_patterns import RECOGNISERS, Recogniser
+
+RULES = 2  # raise it when a pattern changes: harvest then writes every partition anew
 PURPOSE = b"ratchet/pii-pseudonym"
-PLACEHOLDER = re.compile(r"<(EMAIL|PHONE|IBAN|CARD|IP|SSN|CREDENTIALS)_[0-9a-f]{4}>")
+PATTERNS = ("CREDENTIALS", "EMAIL", "IBAN", "CARD", "SSN", "IP", "ID", "PHONE", "ADDRESS")
+WIDER_PATTERNS = ("URL", "AGE", "DATE")  # found where a feature asks for them: answers need links, dates and ages
+NAMES = ("PERSON", "LOCATION", "ORGANIZATION", "NRP")  # a model finds these (DATE too), in harvest only
+ENTITIES = (*PATTERNS, *WIDER_PATTERNS, *NAMES)
+PLACEHOLDER = re.compile(rf"<({'|'.join(ENTITIES)})_[0-9a-f]{{4}}>")
 SMALLEST_NUMBER = 10**8  # a shorter JSON number is no phone, card or account
+DIGIT = re.compile(r"\d")
 
 Pieces = list[tuple[int, str]]
-Finder = Callable[[str], Iterator[tuple[int, int]]]
 
 
 class Span(NamedTuple):
@@ -41,46 +48,91 @@ class Scrubbed(NamedTuple):
     replaced: list[Span]
 
 
-def scrub_text(text: str, *, key: bytes, scope: str) -> Scrubbed:
+@dataclass(frozen=True)
+class Selection:
+    """Which types are looked for, and which data (whole, in any case) stay all the same."""
+
+    entities: frozenset[str] = frozenset(PATTERNS)
+    allow: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, entities: Iterable[str], allow: Iterable[str] = ()) -> Selection:
+        """From the lists of a policy."""
+        return cls(frozenset(entities), frozenset(literal.casefold() for literal in allow))
+
+
+EVERYWHERE = Selection()
+
+
+def scrub_text(text: str, *, key: bytes, scope: str, selection: Selection = EVERYWHERE) -> Scrubbed:
     """Replace personal data by pseudonyms; scrubbing the result again changes nothing.
 
     Args:
         text: what a person may have written.
         key: the secret that pseudonyms are derived from; without it they cannot be guessed from candidates.
         scope: where a pseudonym stays the same (a conversation); elsewhere the same datum gets another one.
+        selection: what counts as personal data.
     """
-    return _replace(text, lambda span: f"<{span.type}_{_mark(text, span, key, scope)}>")
+    found = find_pii(text, selection)
+    return Scrubbed(replace_spans(text, found, key=key, scope=scope), found)
 
 
 def mask_text(text: str) -> str:
     """The text with the kind alone for each datum or pseudonym, so that texts of two scopes can be compared."""
-    return PLACEHOLDER.sub(r"<\1>", _replace(text, lambda span: f"<{span.type}>").text)
+    return PLACEHOLDER.sub(r"<\1>", _replace(text, find_pii(text), lambda span: f"<{span.type}>"))
 
 
-def scrub_value(value: Any, *, key: bytes, scope: str) -> Any:
+def replace_spans(
+    text: str, spans: Iterable[Span], *, key: bytes, scope: str, same_as: Mapping[str, str] | None = None
+) -> str:
+    """The text with a pseudonym in the place of each span.
+
+    Args:
+        text: the original text.
+        spans: places in it, in order, without overlap.
+        key: as for `scrub_text`.
+        scope: as for `scrub_text`.
+        same_as: for a name in lower case the name whose pseudonym it gets ("anna" -> "anna kowalska").
+    """
+
+    def mark(span: Span) -> str:
+        datum = _datum(span.type, text[span.start : span.end])
+        if span.type == "PERSON" and same_as:
+            datum = same_as.get(datum, datum)
+        return f"<{span.type}_{_digest(key, scope, span.type, datum)[:4]}>"
+
+    return _replace(text, spans, mark)
+
+
+def scrub_value(value: Any, *, key: bytes, scope: str, selection: Selection = EVERYWHERE) -> Any:
     """Scrub every text, long number and key inside a JSON value."""
+    return rewrite(value, lambda text: scrub_text(text, key=key, scope=scope, selection=selection).text)
+
+
+def rewrite(value: Any, change: Callable[[str], str]) -> Any:
+    """The JSON value with every text, key and long number changed; a number that changes becomes a text."""
     if isinstance(value, str):
-        return scrub_text(value, key=key, scope=scope).text
+        return change(value)
     if isinstance(value, dict):
-        scrubbed = {k: scrub_value(v, key=key, scope=scope) for k, v in value.items()}
-        return {scrub_text(str(k), key=key, scope=scope).text: v for k, v in scrubbed.items()}
+        return {change(str(k)): rewrite(v, change) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [scrub_value(v, key=key, scope=scope) for v in value]
+        return [rewrite(v, change) for v in value]
     if _is_long_number(value):
-        found = scrub_text(str(value), key=key, scope=scope)
-        return found.text if found.replaced else value
+        written = str(value)
+        changed = change(written)
+        return value if changed == written else changed
     return value
 
 
-def holds_pii(value: Any) -> bool:
+def holds_pii(value: Any, selection: Selection = EVERYWHERE) -> bool:
     """Whether any text, long number or key inside a JSON value holds personal data."""
     if isinstance(value, str):
-        return bool(find_pii(value))
+        return bool(find_pii(value, selection))
     if isinstance(value, dict):
-        return any(holds_pii(str(k)) or holds_pii(v) for k, v in value.items())
+        return any(holds_pii(str(k), selection) or holds_pii(v, selection) for k, v in value.items())
     if isinstance(value, (list, tuple)):
-        return any(holds_pii(v) for v in value)
-    return _is_long_number(value) and bool(find_pii(str(value)))
+        return any(holds_pii(v, selection) for v in value)
+    return _is_long_number(value) and bool(find_pii(str(value), selection))
 
 
 def pseudonym(value: str, *, key: bytes, kind: str) -> str:
@@ -93,33 +145,46 @@ def key_id(key: bytes) -> str:
     return hashlib.sha256(b"key-id" + _derive(key)).hexdigest()[:8]
 
 
-def find_pii(text: str) -> list[Span]:
+def find_pii(text: str, selection: Selection = EVERYWHERE) -> list[Span]:
     """Where personal data stands, in order, without overlap; pseudonyms are none."""
+    pieces = _outside_pseudonyms(text) if "<" in text else [(0, text)]
+    digits = sum(len(DIGIT.findall(piece)) for _, piece in pieces)
+    worth_a_look = [
+        r for r in _recognisers(selection.entities) if digits >= r.digits and (not r.holds or r.holds in text)
+    ]
+    if not worth_a_look:
+        return []
     found: list[Span] = []
-    pieces = _outside_pseudonyms(text)
     while True:  # what is taken out makes new edges: look until nothing is found, or a second scrub would find more
-        before = len(found)
-        for kind, finder in FINDERS:
-            pieces = _take_out(kind, finder, pieces, found)
-        if len(found) == before:
+        before = len(pieces)
+        for recogniser in worth_a_look:
+            pieces = _take_out(recogniser, pieces, found, selection.allow)
+        if len(pieces) == before:
             return sorted(found, key=lambda span: span.start)
 
 
-def _replace(text: str, replacement: Callable[[Span], str]) -> Scrubbed:
-    found = find_pii(text)
+@lru_cache(maxsize=64)
+def _recognisers(entities: frozenset[str]) -> tuple[Recogniser, ...]:
+    return tuple(r for r in RECOGNISERS if r.type in entities)
+
+
+def _replace(text: str, spans: Iterable[Span], replacement: Callable[[Span], str]) -> str:
     parts: list[str] = []
     cursor = 0
-    for span in found:
+    for span in spans:
         parts += [text[cursor : span.start], replacement(span)]
         cursor = span.end
-    return Scrubbed("".join([*parts, text[cursor:]]), found)
+    return "".join([*parts, text[cursor:]])
 
 
-def _mark(text: str, span: Span, key: bytes, scope: str) -> str:
-    """Four hex digits; the same for one datum written with other spaces, dashes or case."""
-    written = text[span.start : span.end].casefold()
-    datum = written if span.type in ("EMAIL", "IP", "CREDENTIALS") else "".join(c for c in written if c.isalnum())
-    return _digest(key, scope, span.type, datum)[:4]
+def _datum(kind: str, written: str) -> str:
+    """What is the same for one datum written with other spaces, dashes or case."""
+    folded = written.casefold()
+    if kind in ("EMAIL", "IP", "CREDENTIALS", "URL"):
+        return folded
+    if kind in NAMES:
+        return " ".join(folded.split())
+    return "".join(c for c in folded if c.isalnum())
 
 
 def _digest(key: bytes, *parts: str) -> str:
@@ -144,97 +209,17 @@ def _outside_pseudonyms(text: str) -> Pieces:
     return [*pieces, (cursor, text[cursor:])]
 
 
-def _take_out(kind: str, finder: Finder, pieces: Pieces, found: list[Span]) -> Pieces:
+def _take_out(recogniser: Recogniser, pieces: Pieces, found: list[Span], allow: frozenset[str]) -> Pieces:
+    """The pieces without what the recogniser finds in them; what is allowed is cut out too, but is no finding."""
     rest: Pieces = []
     for offset, piece in pieces:
         cursor = 0
-        for start, end in finder(piece) if piece else ():
+        for start, end in recogniser.find(piece) if piece else ():
             if start < cursor:
                 continue
-            found.append(Span(kind, offset + start, offset + end))
+            if not allow or piece[start:end].casefold() not in allow:
+                found.append(Span(recogniser.type, offset + start, offset + end))
             rest.append((offset + cursor, piece[cursor:start]))
             cursor = end
         rest.append((offset + cursor, piece[cursor:]))
     return rest
-
-
-# Every repetition below has a bound, so that the time is linear in the text whatever is in it.
-CREDENTIALS = re.compile(r"(?<=://)[^\s/@:]{1,200}:[^\s/@]{1,200}(?=@)")
-EMAIL = re.compile(r"[\w.+%'-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
-IBAN = re.compile(r"(?<![A-Za-z0-9_])(?=([A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]){11,30}))")
-# Not inside a word: one in a few hundred hex ids has thirteen digits in a row that pass the checksum.
-CARD = re.compile(r"(?<!\w)(?=([2-6](?:[ .-]?\d){12,18})(?!\w))")
-SSN = re.compile(
-    r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])|(?<!\w)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D](?!\w)"
-)
-IPV6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:.]{3,45}(?!\w)")
-IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)")
-PHONE = re.compile(
-    r"(?<![\w+.,])(?:\+|00 ?)[1-9](?:[ ./()-]{0,2}\d){6,14}(?!\d)"  # with a country code
-    r"|(?<![\w.,+/-])(?!\d{1,2}[./-]\d{1,2}[./-](?:19|20)\d\d(?!\d))\(?0[1-9](?:[ ./()-]{0,2}\d){7,10}(?!\d)"
-    r"|(?<![\w.,+/-])(?:1[ .-]?)?\(?[2-9]\d{2}\)?[ .-]{0,2}[2-9]\d{2}[ .-]?\d{4}(?!\w|[.,-]\d)"  # North America
-    r"|(?<![\w.,+/-])(?:[6-9]\d{4}[ -]\d{5}|[67]\d{2}[ -]\d{3}[ -]\d{3})(?!\w|[.,-]\d)"  # India; Spain
-)
-
-
-def _matches(pattern: re.Pattern[str]) -> Finder:
-    return lambda text: (match.span() for match in pattern.finditer(text))
-
-
-def _find_ibans(text: str) -> Iterator[tuple[int, int]]:
-    for match in IBAN.finditer(text):
-        if (length := _longest(match.group(1), 15, _has_iban_checksum)) is not None:
-            yield match.start(), match.start() + length
-
-
-def _find_cards(text: str) -> Iterator[tuple[int, int]]:
-    for match in CARD.finditer(text):
-        if (length := _longest(match.group(1), 13, _has_luhn_checksum)) is not None:
-            yield match.start(), match.start() + length
-
-
-def _find_ips(text: str) -> Iterator[tuple[int, int]]:
-    for pattern in (IPV6, IPV4):
-        for match in pattern.finditer(text):
-            written = match.group().rstrip(".")
-            try:
-                address = ipaddress.ip_address(written)
-            except ValueError:
-                continue
-            if address.version == 4 or len(written) > 3:
-                yield match.start(), match.start() + len(written)
-
-
-def _longest(candidate: str, shortest: int, is_valid: Callable[[str], bool]) -> int | None:
-    """The length of the longest valid beginning that does not end inside a word or number."""
-    for end in range(len(candidate), shortest - 1, -1):
-        cuts_through = end < len(candidate) and candidate[end].isalnum()
-        if not cuts_through and candidate[end - 1].isalnum():
-            compact = "".join(c for c in candidate[:end] if c.isalnum())
-            if len(compact) >= shortest and is_valid(compact):
-                return end
-    return None
-
-
-def _has_iban_checksum(compact: str) -> bool:
-    """ISO 13616: the remainder by 97 of the rearranged number is 1."""
-    if not compact.isascii():
-        return False
-    return int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1
-
-
-def _has_luhn_checksum(compact: str) -> bool:
-    """ISO/IEC 7812-1, annex B."""
-    digits = [int(c) for c in reversed(compact)]
-    return sum(digits[::2]) % 10 == -sum(sum(divmod(2 * d, 10)) for d in digits[1::2]) % 10
-
-
-FINDERS: tuple[tuple[str, Finder], ...] = (
-    ("CREDENTIALS", _matches(CREDENTIALS)),
-    ("EMAIL", _matches(EMAIL)),
-    ("IBAN", _find_ibans),
-    ("CARD", _find_cards),
-    ("SSN", _matches(SSN)),
-    ("IP", _find_ips),
-    ("PHONE", _matches(PHONE)),
-)
