@@ -22,6 +22,7 @@ from cli import (
     review,
     rollout,
     run,
+    scrub,
     status,
     try_out,
     up,
@@ -44,6 +45,7 @@ records.register(app)
 export.register(app)
 gate.register(app)
 review.register(app)
+scrub.register(app)
 audit.register(app)
 doctor.register(app)
 up.register(app)

@@ -27,6 +27,7 @@ from gateway.helpdesk import SECRET, take_reply
 from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.parts import Parts
+from gateway.privacy import StoragePrivacy
 from gateway.refusals import Refusal, json_response
 from gateway.routing import Router
 from gateway.traces import take_traces
@@ -71,7 +72,7 @@ def _opened(settings: Settings, limits: Limits) -> Callable[[FastAPI], AbstractA
         connector = aiohttp.TCPConnector(limit=256)
         with open_store(settings.database_url) as store:
             async with aiohttp.ClientSession(connector=connector) as session:
-                log = DurableLog(store, limits)
+                log = DurableLog(store, limits, StoragePrivacy(settings, store).scrub)
                 log.start()
                 server = ModelServer(settings.modelserver_url, session, limits, settings.modelserver_key)
                 app.state.parts = Parts(Router(settings), server, log, store, Metrics(), limits, settings)

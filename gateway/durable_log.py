@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -27,9 +27,16 @@ class _Entry(NamedTuple):
 class DurableLog:
     """A bounded queue in front of the store; a full queue makes its callers wait."""
 
-    def __init__(self, store: Store, limits: Limits) -> None:
-        """Call `start` inside the event loop before the first record."""
+    def __init__(self, store: Store, limits: Limits, scrub: Callable[[Record], Record] = lambda record: record) -> None:
+        """Call `start` inside the event loop before the first record.
+
+        Args:
+            store: where records go.
+            limits: how many wait, and how long.
+            scrub: what is stored of a record; called in the writer's thread, so that no way in can pass it by.
+        """
         self._store = store
+        self._scrub = scrub
         self._limits = limits
         self._queue: asyncio.Queue[_Entry] = asyncio.Queue(limits.log_capacity)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="durable-log")
@@ -107,7 +114,7 @@ class DurableLog:
     def _write(self, records: Sequence[Record]) -> list[bool | Refusal]:
         """Write a batch in the writer thread; an outcome per record, in their order."""
         try:
-            return list(self._store.add_records(records))
+            return list(self._store.add_records([self._scrub(record) for record in records]))
         except sa.exc.OperationalError as error:  # locked, full, gone: no record of the batch could be written
             return [_failed(record, error) for record in records]
         except Exception:  # noqa: BLE001 - one bad row must not take its neighbours with it: each is tried alone
@@ -115,7 +122,7 @@ class DurableLog:
 
     def _write_one(self, record: Record) -> bool | Refusal:
         try:
-            return self._store.add_records([record])[0]
+            return self._store.add_records([self._scrub(record)])[0]
         except Exception as error:  # noqa: BLE001 - whatever the store raised, the request that waits is told
             return _failed(record, error)
 

@@ -12,6 +12,12 @@ from pydantic import Field, ValidationError, field_validator
 
 from ratchet.errors import BadInput, SettingsInvalid, UnknownFeature
 from ratchet.params import Section, Share, explain
+from ratchet.pii import ENTITIES, PATTERNS, Selection
+
+# Regions whose national numbers are known; which recognisers they mean: tasks/ner.py.
+REGIONS = (
+    "AU", "CA", "DE", "ES", "FI", "GB", "IN", "IT", "KR", "NG", "PH", "PL", "SE", "SG", "TH", "TR", "US", "ZA",
+)  # fmt: skip
 
 ScoreKind = Literal["thumb", "rating", "correction", "comment", "accept", "rephrase", "abandon", "escalation"]
 
@@ -89,6 +95,45 @@ class Sources(Section):
     s3: S3Source | None = None
 
 
+class Privacy(Section):
+    """What is personal data in a feature's records.
+
+    `entities`: the types that are replaced. PERSON, LOCATION, ORGANIZATION, NRP and DATE need the model, in harvest.
+    `locales`: regions whose national numbers are looked for (as type ID), as [en_GB, de_DE].
+    `allow`: literals that stay, whole and in any case: the hotline's number, the shop's name.
+    `names`: keys of variables and attributes whose values are names of people in that conversation.
+    `scrub_in_gateway`: whether records are scrubbed (without the model) before they are stored; it goes into releases.
+    """
+
+    entities: tuple[str, ...] = (*PATTERNS, "PERSON")
+    locales: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    names: tuple[str, ...] = (
+        "name", "full_name", "first_name", "last_name", "customer_name", "user_name", "agent_name", "customer.name",
+        "user.name", "agent.name",
+    )  # fmt: skip
+    scrub_in_gateway: bool = False
+
+    @field_validator("entities")
+    @classmethod
+    def _entities_are_known(cls, entities: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted(set(entities) - set(ENTITIES)):
+            raise ValueError(f"unknown: {', '.join(unknown)}; allowed: {', '.join(ENTITIES)}")
+        return entities
+
+    @field_validator("locales")
+    @classmethod
+    def _locales_are_known(cls, locales: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [locale for locale in locales if locale[-3:-2] != "_" or locale[-2:] not in REGIONS]:
+            raise ValueError(f"unknown: {', '.join(unknown)}; a language and one of {', '.join(REGIONS)}, as en_GB")
+        return locales
+
+    @property
+    def selection(self) -> Selection:
+        """What patterns look for."""
+        return Selection.of(self.entities, self.allow)
+
+
 class Feature(Section):
     """The policy of one feature."""
 
@@ -103,6 +148,7 @@ class Feature(Section):
     rollout: RolloutPolicy = RolloutPolicy()
     approval: ApprovalPolicy = ApprovalPolicy()
     sources: Sources = Sources()
+    privacy: Privacy = Privacy()
 
     def enum_field(self) -> tuple[str, list[str]] | None:
         """The schema's only enum property with its values; None where there is no schema or not exactly one."""

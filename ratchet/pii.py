@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from ratchet.pii_patterns import RECOGNISERS, Recogniser
 
 RULES = 2  # raise it when a pattern changes: harvest then writes every partition anew
 PURPOSE = b"ratchet/pii-pseudonym"
-PATTERNS = ("CREDENTIALS", "EMAIL", "IBAN", "CARD", "SSN", "IP", "ID", "PHONE", "ADDRESS")
+PATTERNS = ("CREDENTIALS", "EMAIL", "IBAN", "CARD", "SSN", "IP", "ID", "BIRTHDAY", "PHONE", "ADDRESS")
 WIDER_PATTERNS = ("URL", "AGE", "DATE")  # found where a feature asks for them: answers need links, dates and ages
 NAMES = ("PERSON", "LOCATION", "ORGANIZATION", "NRP")  # a model finds these (DATE too), in harvest only
 ENTITIES = (*PATTERNS, *WIDER_PATTERNS, *NAMES)
@@ -83,7 +83,12 @@ def mask_text(text: str) -> str:
 
 
 def replace_spans(
-    text: str, spans: Iterable[Span], *, key: bytes, scope: str, same_as: Mapping[str, str] | None = None
+    text: str,
+    spans: Iterable[Span],
+    *,
+    key: bytes,
+    scope: str,
+    same_as: Callable[[str], str] | None = None,
 ) -> str:
     """The text with a pseudonym in the place of each span.
 
@@ -92,13 +97,14 @@ def replace_spans(
         spans: places in it, in order, without overlap.
         key: as for `scrub_text`.
         scope: as for `scrub_text`.
-        same_as: for a name in lower case the name whose pseudonym it gets ("anna" -> "anna kowalska").
+        same_as: asked in order, for a person's name in lower case, for the name whose pseudonym it gets
+            ("anna" -> "anna kowalska").
     """
 
     def mark(span: Span) -> str:
         datum = _datum(span.type, text[span.start : span.end])
         if span.type == "PERSON" and same_as:
-            datum = same_as.get(datum, datum)
+            datum = same_as(datum)
         return f"<{span.type}_{_digest(key, scope, span.type, datum)[:4]}>"
 
     return _replace(text, spans, mark)

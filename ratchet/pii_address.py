@@ -29,19 +29,20 @@ GROWN = (
     r"kuja|tie|polku|utca|straat|laan|plein|kade|braut|vegur|bakken|krogen"
 )
 APART = r"u\.|utca|út|útja|tér|rkp\.|krt\.|trg|gate|gata|vei|vej|tie|gatan|nám\."
+LINK = r"(?:(?:de|du|des|la|le|les|della|del|dei|da|do|dos|das|d'|l')\ ){0,2}"
 UNIT = r"(?:apt|apartment|suite|ste|unit|flat|floor|fl|room|rm|apto)\b\.? ?\#?[A-Za-z]?\d{1,5}[A-Za-z]?(?!\w)"
 CODE = (
     r"(?:[A-Z]{1,2}-)?\d{4,6}(?:-\d{3,4})?(?![\w-])|\d{2,3}[ -]\d{2,3}(?![\w-])"
     r"|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}(?!\w)|[A-Z]\d[A-Z] ?\d[A-Z]\d(?!\w)"
 )
 CUE = (
-    r"address(?:\sis|:|\sto)?|(?:live|lives|living|lived|located|office\sis|arrived|resides?|staying|stop|off|moved)\s"
+    r"address(?:\sof\s(?:[\w&,'’.-]{1,30}\s){1,6}?is|\sis|:|\sto)?|(?:live|lives|living|lived|located|office\sis|arrived|resides?|staying|stop|off|moved)\s"
     r"(?:on|at|to)|(?:return|sent?|deliver(?:ed)?|ship(?:ped)?|post(?:ed)?|mail(?:ed)?)\s(?:\w{1,12}\s){0,3}to|enter\son|"
     r"side\sof|corner\sof"
 )
 NO_STREET = (
     r"(?!(?:in|on|at|the|of|to|for|and|minutes?|hours?|days?|people|from|with|my|your|their|his|her|this|that|down|across|"
-    r"more|per|since|until|by)\b)"
+    r"more|per|since|until|by|is|are|was|has)\b)"
 )
 
 BEGIN = re.compile(
@@ -49,12 +50,12 @@ BEGIN = re.compile(
       (?:P\.?\ ?O\.?\ ?Box|PSC|Postfach|Apartado)\ \d{{1,6}}(?:,?\ Box\ \d{{1,6}})?
     | Unit\ \d{{1,6}},?\ Box\ \d{{1,6}}
     | (?:APO|FPO|DPO),?\ A[AEP]\ \d{{5}}(?:-\d{{4}})?
-    | {NUMBER}\ (?:{NAME}\ ){{1,4}}(?:{STREET})\b\.?                                      # 12 Old Mill Road
-    | (?i:\d{{1,5}}[a-z]?\ (?:{NO_STREET}{WORD}\ ){{1,3}}(?:{PLAIN_STREET}))(?!\w)         # 12 old mill road
-    | {NUMBER},?\ (?:{BEFORE})\ (?:(?:de|du|des|la|le|les|della|del|dei|da|do|dos|das|d'|l')\ ){{0,2}}(?:{NAME}\ ?){{1,4}}
-    | (?:{BEFORE})\ (?:(?:de|du|des|la|le|les|della|del|dei|da|do|dos|das|d'|l')\ ){{0,2}}(?:[\w'’.-]{{1,30}}+\ ){{1,5}}{NUMBER}
-    | [^\W\d_][\w-]{{1,30}}(?:{GROWN})\ {NUMBER}                                           # Hauptstraße 12
-    | {WORD}\ (?:{APART})\ {NUMBER}\.?                                                     # Király u. 15.
+    | {NUMBER}\ (?:{NAME}\ ){{1,4}}(?:{STREET})\b\.?                                 # 12 Old Mill Road
+    | (?i:\d{{1,5}}[a-z]?\ (?:{NO_STREET}{WORD}\ ){{1,3}}(?:{PLAIN_STREET}))(?!\w)    # 12 old mill road
+    | {NUMBER},?\ (?:{BEFORE})\ {LINK}(?:{NAME}\ ?){{1,4}}                            # 20 Rue de la Gare
+    | (?:{BEFORE})\ {LINK}(?:[\w'’.-]{{1,30}}+\ ){{1,5}}{NUMBER}                       # Via dei Fiori 17
+    | [^\W\d_][\w-]{{1,30}}(?:{GROWN})\ {NUMBER}                                      # Hauptstraße 12
+    | {WORD}\ (?:{APART})\ {NUMBER}\.?                                                # Király u. 15.
     | (?i:apt|apartment)\b\.?\ ?\#?\d{{1,5}}[A-Za-z]?(?!\w)
     | (?i:suite)\ \#?\d{{3,5}}(?!\w)
     )""",
@@ -62,17 +63,22 @@ BEGIN = re.compile(
 )
 BEGIN_OF_LINE = re.compile(rf"(?m)^[ \t>?*-]{{0,8}}(?P<at>\d{{2,5}} (?:{NAME} ){{1,4}}{NUMBER})")
 AFTER_CUE = re.compile(
-    rf"(?i:\b(?:{CUE}))\s{{1,4}}(?:(?:on|at|to|the|corner|of)\s){{0,4}}"
-    rf"(?P<at>(?:\d{{1,6}}[A-Za-z]?,? )?(?:{NO_STREET}{WORD} ){{1,5}}{NUMBER}\.?|\d{{1,6}}[A-Za-z]?,? (?:{NAME} ?){{2,5}})",
+    rf"""(?i:\b(?:{CUE}))\s{{1,4}}(?:(?:on|at|to|the|corner)\s){{0,4}}
+    (?P<at>
+      (?:\d{{1,6}}[A-Za-z]?,?\ )?(?:{NO_STREET}{WORD}\ ){{1,5}}{NUMBER}\.?
+    | \d{{1,6}}[A-Za-z]?,?\ (?:{NAME}\ ?){{2,5}}
+    )""",
+    re.VERBOSE,
 )
 STEP = re.compile(rf"(?P<gap>[ \t,\n>?]{{1,10}})(?:(?P<unit>(?i:{UNIT}))|(?P<code>{CODE})|(?P<name>{NAME}))")
 NUMBER_BEFORE = re.compile(r"(?<![\w.,#$£€/-])\d{1,6},? $")
 CODE_CUE = re.compile(rf"(?i:\b(?:zip|postal|post)\s?code(?:\sis|:)?\s{{1,2}})(?P<at>{CODE})")
 STATE_CODE = re.compile(r"(?<=, )[A-Z]{2} \d{5}(?:-\d{4})?(?!\w)")
-ENDS = frozenset(
-    "thanks thank please best regards phone email e-mail tel telephone website web mobile fax i my it the this that and in "
-    "on at we you he she they when where what how can could do is are kind sincerely cheers hi hello dear".split()
-)
+NOT_A_TOWN = """
+thanks thank please best regards phone email e-mail tel telephone website web mobile fax i my it the this that and in on
+at we you he she they when where what how can could do is are kind sincerely cheers hi hello dear
+"""
+ENDS = frozenset(NOT_A_TOWN.split())
 STEPS = 12
 
 

@@ -34,7 +34,8 @@ PHONE = re.compile(
     r"|(?<![\w.,+/-])\d{2}-\d{2}-\d{2}-\d{2}(?:-\d{2})?(?!\w|[.,-]\d)"  # pairs; three of them may be a sort code
 )
 PHONE_CUE = re.compile(
-    r"(?i:\b(?:phone|telephone|tel|mobile|cell|cellphone|fax|call(?:ing)?|reach|ring|dial|whatsapp|sms|text me|answering)\b)"
+    r"(?i:\b(?:phone|telephone|tel|mobile|cell|cellphone|fax|call(?:ing)?|reach|ring|dial|whatsapp|sms|text me|"
+    r"answering)\b)"
     r"(?:(?!order|ref|case|ticket|invoice|account|card)[^\d\n]){0,25}\n?"
     rf"(?P<at>{NO_DATE}\(?\d(?:[ .()/-]{{0,2}}\d){{6,12}}(?!\w|[.,-]\d))"
 )
@@ -49,12 +50,20 @@ URL = re.compile(
 )
 AGE = re.compile(
     r"(?i:\b(?P<before>\d{1,3})(?=(?:\s|-)?(?:years?|yrs?)[\s-]old\b|\s?(?:y/o|yo)\b)"
-    r"|\b(?:aged|age of|age is|age:|my age|just turned|turn(?:ed|ing|s)|when (?:he|she|i|they) (?:was|were)|i(?: a|['’])m)\s"
+    r"|\b(?:aged|age of|age is|age:|my age|just turned|turn(?:ed|ing|s)|when (?:he|she|i|they) (?:was|were)|"
+    r"i(?: a|['’])m)\s"
     r"(?P<behind>\d{1,3})(?!\w|[.,/:-]\d|\s?(?:%|minutes?|hours?|days?|weeks?|months?|km|miles?)))"
 )
+MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"
+BIRTHDAY = re.compile(
+    r"(?i:\b(?:born(?: on| in)?|date of birth|birth ?da(?:te|y)|dob)(?: is| was|:)?\s{1,3}(?:the )?"
+    rf"(?P<at>\d{{4}}-\d{{2}}-\d{{2}}|\d{{1,2}}[./-]\d{{1,2}}[./-](?:\d{{4}}|\d{{2}})"
+    rf"|\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {MONTH},? \d{{4}}|{MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}})(?!\w|[/-]\d))"
+)
 DATE = re.compile(
-    r"(?<![\w.,/-])(?:\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?(?:\.\d{1,9})?Z?)?|\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d{2}))"
-    r"(?![\w/-]|\.\d)|(?i:\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b)|(?i:(?<=\bin )(?:19|20)\d\d(?!\w|[.,]\d))"
+    r"(?<![\w.,/-])(?:\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?(?:\.\d{1,9})?Z?)?"
+    r"|\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d{2}))(?![\w/-]|\.\d)"
+    r"|(?i:\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b)|(?i:(?<=\bin )(?:19|20)\d\d(?!\w|[.,]\d))"
 )
 
 
@@ -142,6 +151,7 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     Recogniser("IP", _find_ips(IPV6), holds=":"),
     Recogniser("IP", _find_ips(IPV4), digits=4, holds="."),
     Recogniser("ID", _match_groups(ID_CUE), digits=6),
+    Recogniser("BIRTHDAY", _match_groups(BIRTHDAY), digits=4),
     Recogniser("PHONE", _find_phones, digits=7),
     Recogniser("URL", _matches(URL), holds="."),
     Recogniser("ADDRESS", find_addresses, digits=1),

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from ratchet.errors import ReleaseCorrupt, ReleaseNotFound
-from ratchet.features import Decoding
+from ratchet.features import Decoding, Feature, Privacy
 from ratchet.files import canonical_json, digest_tree, read_json, sha256_text, write_json
 from ratchet.prompts import Prompt, render
 from ratchet.records import Context, Message
@@ -40,10 +40,20 @@ class AdapterRef(_Part):
 
 
 class ReleasePolicy(_Part):
-    """What the gateway needs to know of the feature's policy; it reads none from anywhere else."""
+    """What the gateway needs to know of the feature's policy; it reads none from anywhere else.
+
+    `privacy`: how records are scrubbed before they are stored; None where they are not, and then it is no part of the
+    content, so that it changes no id.
+    """
 
     mode: str = "managed"
     scorer: str
+    privacy: Privacy | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_is_not_set(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = dump(self)
+        return fields if self.privacy else {name: value for name, value in fields.items() if name != "privacy"}
 
 
 class Release(_Part):
@@ -66,6 +76,12 @@ class Release(_Part):
     def model(self) -> str:
         """The name to ask the model server for: the adapter's (the release id) or the base model's."""
         return self.release_id if self.adapter else self.base_model.name
+
+
+def policy_of(feature: Feature) -> ReleasePolicy:
+    """The part of a feature's policy that a release carries."""
+    privacy = feature.privacy if feature.privacy.scrub_in_gateway else None
+    return ReleasePolicy(mode=feature.mode, scorer=feature.scorer, privacy=privacy)
 
 
 def request_body(

@@ -13,7 +13,7 @@ from ratchet.features import Feature, load_feature
 from ratchet.ledger import Ledger
 from ratchet.params import load_params
 from ratchet.prompts import load_prompt
-from ratchet.release import BaseModelRef, Release, ReleasePolicy, ReleaseStore, write_candidate
+from ratchet.release import BaseModelRef, Release, ReleaseStore, policy_of, write_candidate
 from ratchet.settings import Settings
 from ratchet.store import Store
 from tasks import version
@@ -28,7 +28,7 @@ def build_first(settings: Settings, feature: Feature) -> Release:
         prompt=load_prompt(settings.repo / "features" / feature.name / "prompts" / "default.md"),
         decoding=feature.decoding,
         output_schema=feature.output_schema,
-        policy=ReleasePolicy(mode=feature.mode, scorer=feature.scorer),
+        policy=policy_of(feature),
     )
 
 

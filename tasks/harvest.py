@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import fcntl
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic import ValidationError
 
 from ratchet import git
-from ratchet.files import canonical_json, write_json, write_whole
+from ratchet.features import Privacy, load_feature
+from ratchet.files import canonical_json, sha256_text, write_json
 from ratchet.pii import RULES, key_id
+from ratchet.progress import ProgressLine
 from ratchet.records import Feedback, Interaction
 from ratchet.settings import Settings, read_secret
 from ratchet.store import Store
 from ratchet.store import feedback as feedback_table
 from ratchet.store import interactions as interactions_table
 from tasks import version
-from tasks.scrub import conversation_of, scrub_feedback, scrub_interaction
-
-TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+from tasks.ner import load_detector, versions
+from tasks.partitions import Touched, write_partition
+from tasks.scrub import Item, scrub_records
 
 
 @dataclass(frozen=True)
@@ -49,59 +47,65 @@ class HarvestReport:
     watermark: Watermark
 
 
-@dataclass(frozen=True)
-class Touched:
-    """A partition with new records."""
-
-    kind: str
-    tenant: str
-    day: str
-    new: int
-
-    @property
-    def path(self) -> str:
-        """Where it lies below raw/."""
-        return f"{self.tenant}/{self.day}/{self.kind}.jsonl"
-
-    @property
-    def is_safe(self) -> bool:
-        """Whether tenant and day may be folder names."""
-        return bool(TENANT.fullmatch(self.tenant) and DAY.fullmatch(self.day))
-
-
 def harvest_feature(settings: Settings, store: Store, feature: str) -> HarvestReport:
     """Harvest a feature in a worktree of its own and move `refs/ratchet/<feature>/latest` to the result.
 
     With nothing new, nothing is opened, written or moved. Killed anywhere, the next harvest does it all again.
     """
     key = bytes.fromhex(read_secret(settings, "pseudonyms"))
+    privacy = load_feature(settings.repo, feature).privacy
+    scrubbing = scrubbing_of(privacy, key)
     with _alone(settings, feature):
-        after = _read_watermark(settings, feature, key)
+        after = _read_watermark(settings, feature, scrubbing)
         _, reached = find_touched(store, feature, after)
         if reached == after:
             return HarvestReport(0, 0, (), 0, after)
         with version.harvest_worktree(settings, feature) as tree:
             data = tree / "data" / feature
-            report = harvest(store, feature, data / "raw", after=after, key=key)
-            pointers = {"key_id": key_id(key), "rules": RULES, "watermark": vars(report.watermark)}
-            write_json(data / "harvest.json", pointers)
+            line = ProgressLine(f"harvest of {feature}")
+            report = harvest(store, feature, data / "raw", after=after, key=key, privacy=privacy, on_progress=line.show)
+            write_json(data / "harvest.json", {**scrubbing, "watermark": vars(report.watermark)})
             told = f"{report.interactions_new} interactions, {report.feedback_new} feedbacks"
             version.seal_harvest(settings, tree, feature, f"{feature}: harvest of {told}")
     return report
 
 
-def harvest(store: Store, feature: str, raw: Path, *, after: Watermark, key: bytes) -> HarvestReport:
+def harvest(
+    store: Store,
+    feature: str,
+    raw: Path,
+    *,
+    after: Watermark,
+    key: bytes,
+    privacy: Privacy = Privacy(),  # noqa: B008 - it is frozen
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> HarvestReport:
     """Write every partition that has records after the watermark, each wholly from the store.
 
     The same records give the same bytes, so running it twice changes nothing and repairs what a crash left.
+
+    Args:
+        on_progress: called with the records written and those to write, as far as both are known.
     """
     touched, reached = find_touched(store, feature, after)
     rejected = sum(part.new for part in touched if not part.is_safe)
     safe = [part for part in touched if part.is_safe]
+    detector = load_detector(privacy) if safe else None
+    done = 0
+    total = sum(part.new for part in safe)
+
+    def show(n: int) -> None:
+        nonlocal done, total
+        done += n
+        total = max(total, done)  # a partition is written whole, also where little of it is new
+        on_progress(done, total)
+
+    def scrub(items: Sequence[Item]) -> list[Interaction | Feedback | None]:
+        assert detector is not None
+        return scrub_records(items, detector, privacy, key=key)
+
     for part in safe:
-        lines = list(_lines(store, feature, part, key))
-        rejected += lines.count(None)
-        write_whole(raw / part.path, "".join(line for line in lines if line is not None))
+        rejected += write_partition(store, feature, part, raw / part.path, scrub=scrub, on_progress=show)
     return HarvestReport(
         interactions_new=sum(part.new for part in touched if part.kind == "interactions"),
         feedback_new=sum(part.new for part in touched if part.kind == "feedback"),
@@ -109,6 +113,13 @@ def harvest(store: Store, feature: str, raw: Path, *, after: Watermark, key: byt
         rejected=rejected,
         watermark=reached,
     )
+
+
+def scrubbing_of(privacy: Privacy, key: bytes) -> dict[str, Any]:
+    """What decides how a record is scrubbed, for harvest.json: where it changes, every partition is written anew."""
+    wanted = privacy.model_dump(mode="json", exclude={"scrub_in_gateway"})
+    found = {"key_id": key_id(key), "rules": RULES, "versions": versions(privacy)}
+    return found | {"entities": sorted(privacy.entities), "privacy": sha256_text(canonical_json(wanted))}
 
 
 def find_touched(store: Store, feature: str, after: Watermark) -> tuple[list[Touched], Watermark]:
@@ -139,41 +150,6 @@ def find_touched(store: Store, feature: str, after: Watermark) -> tuple[list[Tou
     return touched, Watermark(**reached)
 
 
-def _lines(store: Store, feature: str, part: Touched, key: bytes) -> Iterator[str | None]:
-    """A partition's lines by time and id; None for a record that this version cannot read or write."""
-    asked, said = interactions_table.c, feedback_table.c
-    query = (
-        sa.select(asked.body, sa.null())
-        if part.kind == "interactions"
-        else sa.select(asked.body, said.body).join_from(
-            feedback_table, interactions_table, asked.interaction_id == said.interaction_id
-        )
-    )
-    day = asked.day if part.kind == "interactions" else said.day
-    query = query.where(asked.feature == feature, asked.tenant == part.tenant, day == part.day)
-    with store.reader.connect() as connection:
-        found = [_line(row[0], row[1], key) for row in connection.execute(query)]
-    yield from (None for line in found if line is None)
-    yield from (line for _, _, line in sorted(line for line in found if line is not None))
-
-
-def _line(interaction_body: str, feedback_body: str | None, key: bytes) -> tuple[datetime, str, str] | None:
-    """A record without personal data: when, its id, and its line."""
-    record: Interaction | Feedback
-    try:
-        interaction = Interaction.model_validate_json(interaction_body)
-        if feedback_body is None:
-            record = scrub_interaction(interaction, key=key)
-            record_id = record.interaction_id
-        else:
-            feedback = Feedback.model_validate_json(feedback_body)
-            record = scrub_feedback(feedback, key=key, conversation=conversation_of(interaction))
-            record_id = record.feedback_id
-        return record.at, record_id, canonical_json(json.loads(record.model_dump_json())) + "\n"
-    except (ValidationError, ValueError):
-        return None
-
-
 @contextmanager
 def _alone(settings: Settings, feature: str) -> Iterator[None]:
     """Wait until no other process of this machine harvests the feature; a killed one holds nothing."""
@@ -184,10 +160,10 @@ def _alone(settings: Settings, feature: str) -> Iterator[None]:
         yield
 
 
-def _read_watermark(settings: Settings, feature: str, key: bytes) -> Watermark:
-    """Where the last harvest ended; the beginning where the key or the patterns have changed since."""
+def _read_watermark(settings: Settings, feature: str, scrubbing: dict[str, Any]) -> Watermark:
+    """Where the last harvest ended; the beginning where the key, the rules or the policy have changed since."""
     text = git.show(settings.repo, version.latest_ref(feature), f"data/{feature}/harvest.json")
     last: dict[str, Any] = json.loads(text) if text else {}
-    if (last.get("key_id"), last.get("rules")) != (key_id(key), RULES):
+    if any(last.get(name) != value for name, value in scrubbing.items()):
         return Watermark()
     return Watermark(**last["watermark"])

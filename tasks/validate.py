@@ -20,7 +20,7 @@ from ratchet.errors import BadInput, RatchetError
 from ratchet.features import Feature, load_feature
 from ratchet.files import canonical_json, write_json, write_whole
 from ratchet.params import Params, ValidateParams, load_params
-from ratchet.pii import holds_pii
+from ratchet.pii import Selection, holds_pii
 from ratchet.process import die_with_parent
 from ratchet.records import Context, Feedback, Message
 from tasks.expectations import Check, Outcome, checks_of, run_checks
@@ -104,7 +104,7 @@ def facts_of(rows: Sequence[Mapping[str, Any]], feature: Feature) -> list[Row]:
             "interaction_id": row["interaction_id"],
             "input_chars": row["input_chars"],
             "last_role": json.loads(row["messages"])[-1]["role"] if row["messages"] != "[]" else "none",
-            "holds_pii": int(_holds_pii(row)),
+            "holds_pii": int(_holds_pii(row, feature.privacy.selection)),
             "answer_fits": int(feature.enum_field() is None or feature.label_of(row["output"]) is not None),
             "n_feedback": row["n_feedback"],
             "user_share": per_user[row["user_id"]] / len(rows) if row["user_id"] is not None else 0.0,
@@ -155,9 +155,9 @@ def _is_json(column: str, text: Any) -> bool:
     return True
 
 
-def _holds_pii(row: Mapping[str, Any]) -> bool:
+def _holds_pii(row: Mapping[str, Any], selection: Selection) -> bool:
     for column, value in row.items():
-        if column not in WITHOUT_TEXT and holds_pii(json.loads(value) if column in JSON_COLUMNS else value):
+        if column not in WITHOUT_TEXT and holds_pii(json.loads(value) if column in JSON_COLUMNS else value, selection):
             return True
     return False
 

@@ -17,7 +17,7 @@ from ratchet.errors import BadInput
 from ratchet.features import Feature, load_feature
 from ratchet.params import Params, TuneParams
 from ratchet.records import Context, Message
-from ratchet.release import ReleasePolicy
+from ratchet.release import policy_of
 from ratchet.settings import Settings
 from tasks.contenders import Contender, check_base_model, stored_contender
 
@@ -57,7 +57,7 @@ class TuneJob:
     @property
     def start(self) -> Contender:
         """What the arms change: the champion, under the schema, decoding and policy that feature.yaml says today."""
-        policy = ReleasePolicy(mode=self.feature.mode, scorer=self.feature.scorer)
+        policy = policy_of(self.feature)
         today = {"output_schema": self.feature.output_schema, "decoding": self.feature.decoding, "policy": policy}
         return Contender(self.champion.release.model_copy(update=today), self.champion.adapter)
 

@@ -1,0 +1,81 @@
+"""Names of people by the words around them ("my name is …", "… said", "Dear …,"), where a small model is unsure.
+
+A cue decides; the name itself is words with capitals, or up to two unusual words where the text has no capitals at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ratchet.pii_address import CAPITAL
+from tasks.ner_words import ORDINARY
+
+WORD = rf"[{CAPITAL}][\w'’-]{{0,30}}(?:(?<=\b\w)\.)?"  # one letter may have its full stop: Lea D. Holm
+PARTICLE = r"(?:(?:van|von|der|den|de|da|di|del|della|dos|ten|ter|la|le|bin|ibn|al|el) ){0,2}"
+NAME = rf"(?P<name>{WORD}(?: {PARTICLE}{WORD}){{0,3}})"
+SHORT = rf"(?P<name>{WORD}(?: {WORD}){{0,2}})"
+TITLE = r"(?:mr|mrs|ms|miss|dr|prof|professor|doctor|madam|sir|aunt|uncle)\b\.? "
+KIN = r"(?:wife|husband|partner|son|daughter|brother|sister|mother|father|mum|mom|dad|boss|friend|colleague|child)"
+SPEECH = (
+    r"says?|said|asks?|asked|told|tells|writes|wrote|shouted|shouts|explains?|explained|replied|adds|added|called|lives?|"
+    r"points out|began|works|paid|sent|wants|needs|had given|arrived"
+)
+CALLED = (  # words that a name follows, with a capital or without
+    r"(?:my|his|her|their|maiden|first|last|full|family|middle|legal) name(?:'s| is| was|:)?|name is|\bname:|"
+    r"(?:call|calls) (?:me|him|her)|known as|(?:last|first|full|maiden)? ?name\?|"
+    r"(?:partner|wife|husband|son|daughter)'s name|name on the account\?(?: \w{1,10}:)?|my name \w{2,8},?"
+)
+CAPITALISED = (  # words that a name follows if it has a capital
+    rf"\b{TITLE}|\b(?:my|his|her|our|their) {KIN},? |\b(?:said|says|asked|told|named|starring|tribute to|directed by:?|"
+    r"written by|signed by|maybe it's under|under the name(?: of)?|on behalf of|speaking (?:to|with)|this is) {1,6}"
+)
+BEHIND = re.compile(rf"(?i:\b(?:{CALLED}|{CAPITALISED})\s{{0,3}}(?:{TITLE})?){NAME}")
+BEHIND_LOW = re.compile(
+    rf"(?i:\b(?:{CALLED})\s{{1,3}}(?:{TITLE})?)(?P<name>[^\W\d_][\w'’-]{{1,30}}(?: [^\W\d_][\w'’-]{{1,30}})?)"
+)
+AHEAD = re.compile(
+    rf"(?<![\w.&'’-]){NAME}(?: (?:{SPEECH})\b"
+    rf"|['’]s (?:{KIN}|killers?|address|name|card|account|phone|number|birthday)\b"
+    rf"| as (?:an? |the |my )?(?:beneficiary|guardian|co-owner|trustee|user|contact|signatory)\b)"
+)
+GREETED = re.compile(rf"(?i:\b(?:hi|hello|hey|dear|thanks|thank you|cheers|sorry),?) {SHORT}(?=\s?[,.!?\n]|$)")
+ADDRESSED = re.compile(
+    rf"(?m)(?:^|(?<=[.!?] )){SHORT}, "
+    r"(?i:can|could|would|will|please|i|i'm|i've|do|are|is|what|where|when|how|why|thank)\b"
+)
+SIGNED = re.compile(
+    rf"(?i:regards|sincerely|cheers|thanks|thank you|best|yours),?\s{{0,3}}\n\s{{0,3}}{NAME}(?=\s*$|\s*\n)"
+)
+SPEAKER = re.compile(rf"(?m)^{SHORT}: ?[\"“]")
+CUES = (BEHIND, AHEAD, GREETED, ADDRESSED, SIGNED, SPEAKER)
+HAS_CAPITAL = re.compile(rf"[{CAPITAL}]")
+
+
+def find_by_cues(text: str) -> Iterator[tuple[int, int]]:
+    """Where names stand that the words around them tell, in no order; they may overlap."""
+    if not HAS_CAPITAL.search(text):
+        for match in BEHIND_LOW.finditer(text):
+            yield from _without_ordinary(text, *match.span("name"))
+        return
+    for pattern in CUES:
+        for match in pattern.finditer(text):
+            yield from _without_ordinary(text, *match.span("name"))
+
+
+def _without_ordinary(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The name up to the first word that is none; nothing where it begins with such a word."""
+    stop = start
+    for word in re.finditer(r"\S+", text[start:end]):
+        is_acronym = len(word.group()) > 2 and word.group().isupper() and not text.isupper()
+        if is_acronym or is_ordinary(word.group()):
+            break
+        stop = start + word.end()
+    if stop > start:
+        yield start, stop - (2 if text[start:stop].endswith(("'s", "’s")) else 0)
+
+
+def is_ordinary(word: str) -> bool:
+    """Whether a word is one of everyday English, whatever its case and its ending by an apostrophe."""
+    folded = word.casefold().replace("’", "'").strip(".'")
+    return folded in ORDINARY or folded.partition("'")[0] in ORDINARY
