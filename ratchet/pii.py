@@ -27,6 +27,7 @@ WIDER_PATTERNS = ("URL", "AGE", "DATE")  # found where a feature asks for them: 
 NAMES = ("PERSON", "LOCATION", "ORGANIZATION", "NRP")  # a model finds these (DATE too), in harvest only
 ENTITIES = (*PATTERNS, *WIDER_PATTERNS, *NAMES)
 PLACEHOLDER = re.compile(rf"<({'|'.join(ENTITIES)})_[0-9a-f]{{4}}>")
+PASSES = 8  # an ordinary text needs two
 SMALLEST_NUMBER = 10**8  # a shorter JSON number is no phone, card or account
 DIGIT = re.compile(r"\d")
 
@@ -161,17 +162,30 @@ def find_pii(text: str, selection: Selection = EVERYWHERE) -> list[Span]:
     if not worth_a_look:
         return []
     found: list[Span] = []
-    while True:  # what is taken out makes new edges: look until nothing is found, or a second scrub would find more
-        before = len(pieces)
+    for _ in range(
+        PASSES
+    ):  # what is taken out makes new edges: a second scrub would find more if we did not look again
+        n_pieces, n_found = len(pieces), len(found)
         for recogniser in worth_a_look:
             pieces = _take_out(recogniser, pieces, found, selection.allow)
-        if len(pieces) == before:
+        if len(pieces) == n_pieces:
             return sorted(found, key=lambda span: span.start)
+    return _cut_short(text, found, n_found)
 
 
 @lru_cache(maxsize=64)
 def _recognisers(entities: frozenset[str]) -> tuple[Recogniser, ...]:
     return tuple(r for r in RECOGNISERS if r.type in entities)
+
+
+def _cut_short(text: str, found: list[Span], n_settled: int) -> list[Span]:
+    """Data without a gap, over and over: from the first of the last pass on, the rest is taken for one datum."""
+    last_pass = found[n_settled:]
+    if not last_pass:  # only allowed literals, cut out one by one
+        return sorted(found, key=lambda span: span.start)
+    first = min(last_pass, key=lambda span: span.start)
+    before = [span for span in found if span.end <= first.start]
+    return [*sorted(before, key=lambda span: span.start), Span(first.type, first.start, len(text))]
 
 
 def _replace(text: str, spans: Iterable[Span], replacement: Callable[[Span], str]) -> str:

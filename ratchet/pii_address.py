@@ -89,6 +89,7 @@ def find_addresses(text: str) -> Iterator[tuple[int, int]]:
         if start >= end_of_last:
             before = NUMBER_BEFORE.search(text, max(end_of_last, start - 8, 0), start)
             end_of_last = _extend(text, end)
+            end_of_last -= text[end_of_last - 1] == "."
             yield (before.start() if before else start), end_of_last
 
 

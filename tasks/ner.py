@@ -285,6 +285,8 @@ def _load_model() -> Any:
         try:
             import spacy
 
+            # Or it imports every package that offers it a component, Presidio with all that it needs among them (3 s).
+            spacy.util.registry._entry_point_factories.entry_points = False
             return spacy.load(MODEL, exclude=["tok2vec", "tagger", "parser", "attribute_ruler", "lemmatizer", "senter"])
         except (ImportError, OSError) as error:
             raise _missing(MODEL_PACKAGE) from error

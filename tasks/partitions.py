@@ -27,7 +27,7 @@ from tasks.scrub import Item
 TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 CHUNK = 500  # records that are scrubbed at once: the model is quicker in batches
-RUN = 20_000  # lines that are sorted in memory
+RUN_LINES = 20_000  # that are sorted in memory
 
 Line = tuple[str, str, str]  # when, id, the record as JSON
 Scrub = Callable[[Sequence[Item]], Sequence[Interaction | Feedback | None]]
@@ -54,17 +54,25 @@ class Touched:
 
 
 def write_partition(
-    store: Store, feature: str, part: Touched, path: Path, *, scrub: Scrub, on_progress: Callable[[int], None]
+    store: Store,
+    feature: str,
+    part: Touched,
+    path: Path,
+    *,
+    scrub: Scrub,
+    on_progress: Callable[[int], None],
+    run_lines: int = RUN_LINES,
 ) -> int:
     """Write a partition wholly from the store; the same records give the same bytes. Returns how many were rejected.
 
     Args:
         scrub: the records without personal data, aligned with what it is given; None for one that cannot be.
         on_progress: called with the number of records after each chunk.
+        run_lines: how many lines are sorted in memory, at least; the file does not depend on it.
     """
     rejected = 0
     with tempfile.TemporaryDirectory(prefix="ratchet-harvest-") as folder:
-        lines = _Sorted(Path(folder))
+        lines = _Sorted(Path(folder), run_lines)
         for rows in _read(store, feature, part):
             items = [item for row in rows if (item := _item(*row)) is not None]
             written = [line for record in scrub(items) if (line := _line(record)) is not None]
@@ -77,15 +85,16 @@ def write_partition(
 
 @dataclass
 class _Sorted:
-    """Lines in the order of time and id, most of them in sorted files of RUN lines each."""
+    """Lines in the order of time and id, most of them in sorted files."""
 
     folder: Path
+    run_lines: int
     runs: list[Path] = field(default_factory=list)
     pending: list[Line] = field(default_factory=list)
 
     def add(self, lines: Sequence[Line]) -> None:
         self.pending += lines
-        if len(self.pending) >= RUN:
+        if len(self.pending) >= self.run_lines:
             self.runs.append(self.folder / str(len(self.runs)))
             with self.runs[-1].open("w", encoding="utf-8") as file:
                 file.writelines(json.dumps(line) + "\n" for line in sorted(self.pending))

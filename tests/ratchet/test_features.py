@@ -46,6 +46,10 @@ def test_unknown_feature_lists_those_that_exist(tmp_path: Path, name: str) -> No
         ({"owners": []}, "owners"),
         ({"decoding": {"max_tokens": 0}}, "decoding.max_tokens"),
         ({"name": "Bad-Name"}, "name"),
+        ({"privacy": {"entities": ["PERSON", "SHOE_SIZE"]}}, "privacy.entities"),
+        ({"privacy": {"locales": ["fr_FR"]}}, "privacy.locales"),
+        ({"privacy": {"locales": ["GB"]}}, "privacy.locales"),
+        ({"privacy": {"scrub": True}}, "privacy.scrub: unknown key"),
     ],
 )
 def test_bad_key_is_named(tmp_path: Path, changes: dict[str, Any], key: str) -> None:
@@ -129,3 +133,9 @@ def test_two_enums_leave_no_single_field_to_wrap() -> None:
 )
 def test_label_of_an_answer(output: str, label: str | None) -> None:
     assert routing().label_of(output) == label
+
+
+def test_without_a_privacy_section_people_are_replaced_and_places_stay() -> None:
+    privacy = routing().privacy
+    assert {"PERSON", "EMAIL", "ADDRESS"} <= set(privacy.entities) and "LOCATION" not in privacy.entities
+    assert not privacy.scrub_in_gateway and privacy.locales == privacy.allow == ()

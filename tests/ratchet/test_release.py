@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from ratchet.errors import ReleaseCorrupt, ReleaseNotFound
-from ratchet.features import Decoding
+from ratchet.features import Decoding, Feature, Privacy
+from ratchet.files import canonical_json, sha256_text
 from ratchet.prompts import Prompt
 from ratchet.records import Message
 from ratchet.release import (
@@ -15,6 +16,7 @@ from ratchet.release import (
     ReleasePolicy,
     ReleaseStore,
     adapter_ref,
+    policy_of,
     read_candidate,
     read_manifest,
     request_body,
@@ -59,10 +61,26 @@ def test_same_content_has_the_same_id_wherever_it_lies(tmp_path: Path) -> None:
         {"base_model": BaseModelRef(name="tiny", digest="d2")},
         {"output_schema": {"type": "object"}},
         {"policy": ReleasePolicy(scorer="exact_match")},
+        {"policy": ReleasePolicy(scorer="label_accuracy", privacy=Privacy(scrub_in_gateway=True))},
     ],
 )
 def test_any_other_content_has_another_id(changes: dict[str, Any]) -> None:
     assert release(**changes).release_id != release().release_id
+
+
+def test_a_policy_without_privacy_has_the_id_that_it_had_before_there_was_any() -> None:
+    document = release().model_dump(mode="json")
+    assert document["policy"] == {"mode": "managed", "scorer": "label_accuracy"}
+    assert release().release_id == "rel_" + sha256_text(canonical_json(document))
+
+
+def test_a_release_carries_the_privacy_that_the_gateway_is_to_keep() -> None:
+    fields = {"name": "routing", "intent": "route", "owners": ["a"], "scorer": "label_accuracy"}
+    assert policy_of(Feature.model_validate(fields)).privacy is None
+    wanted = Feature.model_validate(fields | {"privacy": {"scrub_in_gateway": True, "allow": ["help@shop.com"]}})
+    kept = release(policy=policy_of(wanted))
+    again = Release.model_validate_json(kept.model_dump_json())
+    assert again.policy.privacy == wanted.privacy and again.release_id == kept.release_id
 
 
 def test_id_does_not_depend_on_the_order_of_keys() -> None:

