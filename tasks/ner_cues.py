@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from ratchet.pii_address import CAPITAL
-from tasks.ner_words import ORDINARY
+from tasks.ner_words import GROUPS, ORDINARY
 
 WORD = rf"[{CAPITAL}][\w'’-]{{0,30}}(?:(?<=\b\w)\.)?"  # one letter may have its full stop: Lea D. Holm
 PARTICLE = r"(?:(?:van|von|der|den|de|da|di|del|della|dos|ten|ter|la|le|bin|ibn|al|el) ){0,2}"
@@ -65,6 +65,15 @@ CUES = (BEHIND, AHEAD, GREETED, ADDRESSED, SIGNED, FIELD, MYSELF, SPEAKER)
 ADDRESSEE = re.compile(
     rf"(?:^|\n|: )[ \t>?*-]{{0,8}}(?P<name>{WORD}(?: {PARTICLE}{WORD}){{1,3}})[ \t]*\n[\s>?*-]{{0,12}}$"
 )
+GROUP = re.compile(rf"\b(?:{'|'.join(GROUPS)})s?\b(?!['’-]?\w)")
+COMPANY_WORD = (
+    r"(?:Inc|LLC|Ltd|Limited|LLP|GmbH|AG|Corp|Corporation|PLC|Plc|Group|Company|Bank|Technologies|Solutions|Holdings|Partners|"
+    r"Associates|Investments|Industries|Systems|Labs|Software|Foundation|Institute|University|Consulting|Insurance)\b"
+)
+ORGANIZATION = re.compile(
+    rf"(?<![\w.&'’-])(?:[{CAPITAL}][\w&'’-]{{0,30}},? (?:and |of )?){{1,4}}{COMPANY_WORD}\.?"
+    rf"|(?i:\b(?:work(?:s|ed|ing)? (?:for|at)|employed (?:by|at)) )(?P<employer>{WORD}(?: {WORD}){{0,3}})"
+)
 HAS_CAPITAL = re.compile(rf"[{CAPITAL}]")
 
 
@@ -98,6 +107,16 @@ def find_addressees(text: str, addresses: Iterable[int]) -> Iterator[tuple[int, 
     for start in addresses:
         if match := ADDRESSEE.search(text, max(0, start - 80), start):
             yield from _without_ordinary(text, *match.span("name"))
+
+
+def find_groups(text: str) -> Iterator[tuple[int, int]]:
+    """Where nationalities, religions and parties stand."""
+    return (match.span() for match in GROUP.finditer(text))
+
+
+def find_organizations(text: str) -> Iterator[tuple[int, int]]:
+    """Names that end as companies' names do, and where somebody works."""
+    return (match.span(match.lastgroup or 0) for match in ORGANIZATION.finditer(text))
 
 
 def is_ordinary(word: str) -> bool:

@@ -1,4 +1,4 @@
-"""Words that are not names of people although they begin sentences, or stand in texts with a capital, as brands do."""
+"""Words that are no names of people although they have a capital or stand where names do; words for groups."""
 
 from __future__ import annotations
 
@@ -41,3 +41,17 @@ windows with withdrawal withdrawals within without won't wondering work works wo
 wrong year years yen yes yesterday yet yikes you you'd you'll you're you've your yours youtube yuan zip
 """
 ORDINARY = frozenset(WORDS.split())
+
+GROUP_WORDS = """
+Afghan African Albanian Algerian American Argentine Argentinian Armenian Asian Australian Austrian Azerbaijani
+Bangladeshi Belarusian Belgian Bolivian Bosnian Brazilian British Bulgarian Cambodian Canadian Chilean Chinese
+Colombian Croatian Cuban Cypriot Czech Danish Dutch Egyptian Emirati Estonian Ethiopian Filipino
+Finnish French Georgian German Ghanaian Greek Greenlandic Guatemalan Hungarian Icelandic Indian Indonesian Iranian
+Iraqi Irish Israeli Italian Jamaican Japanese Jordanian Kazakh Kenyan Korean Kurdish Kuwaiti Latvian Lebanese Libyan
+Lithuanian Malaysian Maltese Mexican Moldovan Mongolian Moroccan Nepalese Nepali Nigerian Norwegian Pakistani
+Palestinian Peruvian Polish Portuguese Romanian Russian Saudi Scottish Senegalese Serbian Singaporean Slovak
+Slovakian Slovenian Somali Spanish Sudanese Swedish Swiss Syrian Taiwanese Thai Tibetan Tunisian Turkish Ugandan
+Ukrainian Uruguayan Venezuelan Vietnamese Welsh Yemeni Zimbabwean Buddhist Catholic Christian Conservative Democrat
+Hindu Jewish Muslim Orthodox Protestant Republican Sikh Sunni Shia
+"""
+GROUPS = tuple(GROUP_WORDS.split())  # nationalities, religions, parties

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tasks.ner_cues import find_addressees, find_by_cues, is_ordinary
+from tasks.ner_cues import find_addressees, find_by_cues, find_groups, find_organizations, is_ordinary
 
 FOUND = [
     ("My name is Rubija", "Rubija"),
@@ -70,3 +70,9 @@ def test_a_text_four_times_as_long_takes_no_sixteen_times_as_long(piece: str) ->
         return min(taken)
 
     assert least_s(20_000) < 10 * max(least_s(5_000), 0.002)
+
+
+def test_companies_and_groups_are_told_by_their_words() -> None:
+    text = "I used to work for Usaa Group; Polish and Catholic friends know Persint Software Inc. well"
+    assert [text[start:end] for start, end in find_organizations(text)] == ["Usaa Group", "Persint Software Inc."]
+    assert [text[start:end] for start, end in find_groups(text)] == ["Polish", "Catholic"]
