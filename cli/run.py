@@ -59,6 +59,9 @@ def run(
             print_json(done.model_dump(mode="json"))
         else:
             print_run(done)
+            if done.outcome == "blocked":
+                report = session.settings.home / "reports" / done.run_id / "data_report.html"
+                console.print(f"  what the data looks like: {report}", markup=False, soft_wrap=True)
     _exit(done)
 
 

@@ -27,7 +27,7 @@ from tasks.begin import end, prepare, refuse_if_unchanged, take_up
 from tasks.first_release import ensure_first_release
 from tasks.harvest import harvest_feature
 from tasks.look import record_look, refuse_retired
-from tasks.publish import publish, rows_of
+from tasks.publish import keep_reports, publish, rows_of
 from tasks.report import approval_markdown
 
 APPROVAL_TIMEOUT_S = 14 * 24 * 3600
@@ -169,6 +169,7 @@ def close(session: Session, run: Run) -> State:
 def block(session: Session, run: Run, tree: Path, message: str) -> Run:
     """Record that data_gate stopped the run: a verdict on the data, not an error."""
     data = tree / "data" / run.feature
+    keep_reports(session.settings, run, data)
     reasons = tuple(read_json(data / "metrics" / "validate.json").get("reasons") or [message])
     return change_run(session.store, run.run_id, outcome="blocked", reasons=reasons, rows=rows_of(data), state="done")
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
+from ratchet.contract import Term
 from ratchet.errors import BadInput, SettingsInvalid, UnknownFeature
 from ratchet.params import Section, Share, explain
 from ratchet.pii import ENTITIES, PATTERNS, Selection
@@ -149,6 +150,16 @@ class Feature(Section):
     approval: ApprovalPolicy = ApprovalPolicy()
     sources: Sources = Sources()
     privacy: Privacy = Privacy()
+    contract: tuple[Term, ...] = ()
+
+    @field_validator("contract")
+    @classmethod
+    def _names_differ(cls, contract: tuple[Term, ...]) -> tuple[Term, ...]:
+        titles = [term.title for term in contract]
+        if len(set(titles)) < len(titles):
+            twice = sorted({title for title in titles if titles.count(title) > 1})
+            raise ValueError(f"two expectations are called {twice[0]!r}: give one another name")
+        return contract
 
     def enum_field(self) -> tuple[str, list[str]] | None:
         """The schema's only enum property with its values; None where there is no schema or not exactly one."""

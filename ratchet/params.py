@@ -21,12 +21,25 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
+class DriftParams(Section):
+    """When what is new since the last finished run differs too much from what was new in it (tasks/drift.py)."""
+
+    min_rows: int = Field(ge=1)
+    min_days: float = Field(gt=0)
+    max_psi: float = Field(gt=0)
+    volume_low: float = Field(gt=0, lt=1)
+    volume_high: float = Field(gt=1)
+    volume_block: float = Field(ge=0, lt=1)
+    language_block: float = Share
+
+
 class ValidateParams(Section):
     """When a batch is too bad to learn from."""
 
     min_rows: int = Field(ge=1)
     max_quarantine_share: float = Share
     max_input_chars: int = Field(ge=1)
+    drift: DriftParams
 
 
 class CurateParams(Section):

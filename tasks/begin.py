@@ -11,6 +11,7 @@ from ratchet import git
 from ratchet.channels import Channels
 from ratchet.errors import BadInput, LeaseHeld, NothingNew
 from ratchet.features import load_feature
+from ratchet.files import write_whole
 from ratchet.release import ReleaseStore, write_manifest
 from ratchet.runs import KIND, Owner, Run, change_run, find_run, open_run, runs_of
 from ratchet.settings import Settings
@@ -84,7 +85,7 @@ def refuse_if_unchanged(settings: Settings, store: Store, run: Run) -> Run:
 
 
 def prepare(settings: Settings, store: Store, channels: Channels, run: Run) -> Path:
-    """Open the run's worktree and lay its champion and anchor into it. Returns the worktree.
+    """Open the run's worktree and lay its champion, its anchor and its reference into it. Returns the worktree.
 
     Raises:
         BadInput: the feature has no holdout yet.
@@ -101,8 +102,19 @@ def prepare(settings: Settings, store: Store, channels: Channels, run: Run) -> P
         )
     write_manifest(data / "champion.json", releases.get(state.stable))
     write_manifest(data / "anchor.json", releases.get(anchor_of(store, run.feature)))
+    write_whole(data / "reference.json", reference_of(settings, store, run.feature))
     change_run(store, run.run_id, champion_id=state.stable)
     return tree
+
+
+def reference_of(settings: Settings, store: Store, feature: str) -> str:
+    """The profile of the data that the feature's last finished run committed, as JSON; `{}` where there is none."""
+    for earlier in reversed(runs_of(store, feature)):
+        if earlier.state == "done" and earlier.commit is not None:
+            found = git.show(settings.repo, earlier.commit, f"data/{feature}/metrics/profile.json")
+            if found is not None:
+                return found
+    return "{}\n"
 
 
 def anchor_of(store: Store, feature: str) -> str:

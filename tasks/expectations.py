@@ -7,29 +7,42 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from ratchet.contract import EXPECTATIONS, Severity, Term
+from ratchet.errors import SettingsInvalid
 from ratchet.params import ValidateParams
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SOME_PII = 0.98  # a few rows with personal data are left out; more means that harvest no longer replaces it
 LOUD_USER = 0.5
-
-Severity = Literal["critical", "warning"]
 
 
 class Check(NamedTuple):
     """One expectation: its type in Great Expectations, its arguments, and what a failure means.
 
-    A row check quarantines each row that fails it where `drops` is set. The batch is blocked where a critical check
-    fails as a whole: for a row check, where fewer than the share `mostly` of its arguments pass (default: all).
+    The batch is blocked where a critical check fails as a whole: for a check of rows, where fewer than the share
+    `mostly` of its arguments pass (default: all).
     """
 
     name: str
     expectation: str
     kwargs: Mapping[str, Any]
     severity: Severity
-    is_row_check: bool = True
-    drops: bool = True
+
+    @property
+    def is_row_check(self) -> bool:
+        """Whether it is about each row rather than about the batch."""
+        return EXPECTATIONS[self.expectation].is_row_check
+
+    @property
+    def drops(self) -> bool:
+        """Whether a row that fails it is left out."""
+        return self.is_row_check and self.severity != "info"
 
 
 class Outcome(NamedTuple):
@@ -37,14 +50,17 @@ class Outcome(NamedTuple):
 
     check: Check
     holds: bool
-    rows: tuple[int, ...]
+    rows: np.ndarray[Any, np.dtype[np.int64]]
     raised: bool
 
 
-def checks_of(params: ValidateParams) -> list[Check]:
-    """The expectations of a batch. `answer_fits` only warns: an answer outside the schema may have been corrected."""
+def checks_of(params: ValidateParams, contract: Sequence[Term] = ()) -> list[Check]:
+    """The expectations of a batch: those of every feature, then its contract's.
+
+    `answer fits schema` leaves no row out: an answer outside the schema may have been corrected.
+    """
     length = {"min_value": 1, "max_value": params.max_input_chars}
-    return [
+    checks = [
         Check("id present", "ExpectColumnValuesToNotBeNull", {"column": "interaction_id"}, "warning"),
         Check("id unique", "ExpectColumnValuesToBeUnique", {"column": "interaction_id"}, "warning"),
         Check("question length", "ExpectColumnValuesToBeBetween", {"column": "input_chars", **length}, "warning"),
@@ -52,38 +68,52 @@ def checks_of(params: ValidateParams) -> list[Check]:
         Check(
             "no personal data", "ExpectColumnValuesToBeInSet", _in("holds_pii", 0) | {"mostly": SOME_PII}, "critical"
         ),
-        Check("answer fits schema", "ExpectColumnValuesToBeInSet", _in("answer_fits", 1), "warning", drops=False),
-        _of_the_batch("enough rows", "ExpectTableRowCountToBeBetween", {"min_value": params.min_rows}, "critical"),
-        _of_the_batch("some feedback", "ExpectColumnMaxToBeBetween", _from("n_feedback", 1), "critical"),
-        _of_the_batch("no loud user", "ExpectColumnMaxToBeBetween", _up_to("user_share", LOUD_USER), "warning"),
+        Check("answer fits schema", "ExpectColumnValuesToBeInSet", _in("answer_fits", 1), "info"),
+        Check("enough rows", "ExpectTableRowCountToBeBetween", {"min_value": params.min_rows}, "critical"),
+        Check("some feedback", "ExpectColumnMaxToBeBetween", {"column": "n_feedback", "min_value": 1}, "critical"),
+        Check(
+            "no loud user", "ExpectColumnMaxToBeBetween", {"column": "user_share", "max_value": LOUD_USER}, "warning"
+        ),
     ]
+    return checks + [_of_contract(term) for term in contract]
 
 
-def run_checks(rows: Sequence[Mapping[str, Any]], checks: Sequence[Check]) -> list[Outcome]:
-    """Check each expectation by itself, so that one that raises says nothing about the others."""
+def run_checks(facts: pd.DataFrame, checks: Sequence[Check]) -> list[Outcome]:
+    """Check each expectation by itself, so that one that raises says nothing about the others.
+
+    Raises:
+        SettingsInvalid: an expectation cannot be made of its arguments.
+    """
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read when the library is imported
     import great_expectations as gx  # takes four seconds
-    import pandas as pd
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("rows").add_dataframe_asset("rows")
-    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": pd.DataFrame(list(rows))})
+    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": facts})
     outcomes = []
     for check in checks:
-        expectation = getattr(gx.expectations, check.expectation)(**check.kwargs, severity=check.severity)
+        try:
+            expectation = getattr(gx.expectations, check.expectation)(**check.kwargs, severity=check.severity)
+        except ValueError as error:
+            raise SettingsInvalid(f"the expectation '{check.name}' cannot be made: {error}") from error
         found = batch.validate(expectation, result_format={"result_format": "COMPLETE"}).to_json_dict()
-        outcomes.append(_outcome(check, found, n_rows=len(rows)))
+        outcomes.append(_outcome(check, found, n_rows=len(facts)))
     return outcomes
+
+
+def _of_contract(term: Term) -> Check:
+    kwargs = {"column": term.column} | {"mostly": term.mostly} | term.kwargs
+    return Check(term.title, term.expect, {k: v for k, v in kwargs.items() if v is not None}, term.severity)
 
 
 def _outcome(check: Check, found: Mapping[str, Any], *, n_rows: int) -> Outcome:
     details = found.get("result") or {}
     is_unknown = check.is_row_check and n_rows > 0 and details.get("unexpected_count") is None
     raised = is_unknown or _raised(found.get("exception_info"))
-    rows = tuple(int(i) for i in details.get("unexpected_index_list") or ()) if check.is_row_check else ()
-    return Outcome(check, bool(found["success"]) and not raised, rows, raised)
+    rows = details.get("unexpected_index_list") or () if check.is_row_check else ()
+    return Outcome(check, bool(found["success"]) and not raised, np.array(rows, np.int64), raised)
 
 
 def _raised(info: Any) -> bool:
@@ -95,15 +125,3 @@ def _raised(info: Any) -> bool:
 
 def _in(column: str, *values: Any) -> dict[str, Any]:
     return {"column": column, "value_set": list(values)}
-
-
-def _from(column: str, least: float) -> dict[str, Any]:
-    return {"column": column, "min_value": least}
-
-
-def _up_to(column: str, most: float) -> dict[str, Any]:
-    return {"column": column, "max_value": most}
-
-
-def _of_the_batch(name: str, expectation: str, kwargs: Mapping[str, Any], severity: Severity) -> Check:
-    return Check(name, expectation, kwargs, severity, is_row_check=False, drops=False)

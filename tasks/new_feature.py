@@ -73,6 +73,7 @@ def write_feature(repo: Path, name: str, *, source: str, labels: Sequence[Label]
     policy["output_schema"]["properties"][enum[0]]["enum"] = [label.label for label in labels]
     longest = 16 + max(len(x.label) for x in labels)
     policy["decoding"] = {**policy.get("decoding", {}), "max_tokens": max(known.decoding.max_tokens, longest)}
+    policy.setdefault("contract", [])  # DVC tracks the key
     write_whole(folder / "prompts" / "default.md", _prompt(name, enum[0], labels, owner))
     write_whole(folder / "feature.yaml", yaml.safe_dump(policy, sort_keys=False, allow_unicode=True))
     return folder

@@ -26,16 +26,7 @@ def publish(settings: Settings, store: Store, ledger: Ledger, run: Run, tree: Pa
     )
     releases = ReleaseStore(settings.releases_dir)
     release_id = releases.put(data / "candidates" / evaluated["chosen_arm"])
-    reports = settings.home / "reports" / run.run_id
-    reports.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(data / "report.html", reports / "report.html")
-    (reports / "evaluation").mkdir(exist_ok=True)
-    shutil.copyfile(
-        data / "evaluation" / "showcase.jsonl", reports / "evaluation" / "showcase.jsonl"
-    )  # not the holdout
-    shutil.copytree(data / "metrics", reports / "metrics", dirs_exist_ok=True)
-    if (data / "timings").is_dir():
-        shutil.copytree(data / "timings", reports / "timings", dirs_exist_ok=True)
+    keep_reports(settings, run, data)
     releases.attest(release_id, _attestation(tree, run, commit, gate))
     ledger.append_once(
         "publish", release_id, run=run.run_id, commit=commit, verdict=gate["verdict"], champion=run.champion_id
@@ -50,6 +41,23 @@ def publish(settings: Settings, store: Store, ledger: Ledger, run: Run, tree: Pa
         rows=rows_of(data),
         state="awaiting" if gate["verdict"] == "accept" else "done",
     )
+
+
+def keep_reports(settings: Settings, run: Run, data: Path) -> Path:
+    """Copy what people read of a run out of its worktree; a blocked run has the data's report only. Repeatable.
+
+    Returns the folder.
+    """
+    reports = settings.home / "reports" / run.run_id
+    reports.mkdir(parents=True, exist_ok=True)
+    for name in ("report.html", "data_report.html", "evaluation/showcase.jsonl"):  # of evaluation/ not the holdout
+        if (data / name).is_file():
+            (reports / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(data / name, reports / name)
+    for name in ("metrics", "timings"):
+        if (data / name).is_dir():
+            shutil.copytree(data / name, reports / name, dirs_exist_ok=True)
+    return reports
 
 
 def rows_of(data: Path) -> dict[str, Any]:

@@ -1,27 +1,31 @@
 """Stage snapshot: joins raw interactions with their feedback into one table; unreadable rows are listed, not fatal.
 
-Command line: python -m tasks.snapshot
+Lines are checked one by one (tasks/raw_parts.py); who is a duplicate, which feedback belongs to which interaction and
+the order of the rows is DuckDB's work, on disk where memory ends. Command line: python -m tasks.snapshot
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import datetime
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic_core import from_json, to_json
+from typing import TYPE_CHECKING, Any
 
 from ratchet.errors import BadInput, RatchetError
-from ratchet.files import canonical_json, write_json, write_whole
+from ratchet.files import canonical_json, write_json
 from ratchet.params import Params, load_params
 from ratchet.process import die_with_parent
-from ratchet.records import Feedback, Interaction, Rejected, parse_feedback, parse_interaction, read_jsonl
-from tasks.tables import write_table
+from tasks.raw_parts import sortable, write_parts
+from tasks.tables import write_batches
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["COLUMNS", "main", "snapshot", "sortable"]
 
 COLUMNS = {
     "interaction_id": "str",
@@ -42,15 +46,41 @@ COLUMNS = {
     "input_text": "str",
     "input_chars": "int",
     "n_feedback": "int",
+    "latency_ms": "float",
 }
-FIELDS = {*Interaction.model_fields, *Feedback.model_fields}
-Known = TypeVar("Known", Interaction, Feedback)
+MEMORY_LIMIT = "1GB"  # DuckDB's; beyond it, it works on disk
+BATCH_ROWS = 2048
+
+# The first of two with one id is kept; feedback needs an interaction that was.
+JOINED = """
+create view asked as select * from read_parquet('{parts}/asked/*.parquet');
+create view said as select * from read_parquet('{parts}/said/*.parquet');
+create view read_refused as select * from read_parquet('{parts}/rejected/*.parquet');
+create table first_asked as select interaction_id, min(seq) as seq from asked group by interaction_id;
+create table first_said as select feedback_id, min(seq) as seq from said group by feedback_id;
+create table heard as
+    select interaction_id, '[' || string_agg(feedback, ',' order by "at", feedback_id) || ']' as feedback,
+        max("at") as feedback_at, count(*) as n_feedback
+    from said semi join first_said using (seq) semi join first_asked using (interaction_id) group by interaction_id;
+create table refused as
+    select place, reason, record_id from read_refused
+    union all select place, 'duplicate id', interaction_id from asked anti join first_asked using (seq)
+    union all select place, 'duplicate id', feedback_id from said anti join first_said using (seq)
+    union all select place, 'feedback on an unknown interaction', feedback_id
+        from said semi join first_said using (seq) anti join first_asked using (interaction_id);
+"""
+ROWS = """
+select {columns} from (
+    select asked.*, coalesce(feedback, '[]') as feedback, feedback_at, coalesce(n_feedback, 0) as n_feedback
+    from asked semi join first_asked using (seq) left join heard using (interaction_id)
+) order by "at", interaction_id
+"""
 
 
 def snapshot(params: Params) -> dict[str, Any]:
     """Run the stage in the current folder; return the counts that were written.
 
-    Lines = rows + rejected, for interactions and for feedback.
+    Lines = rows + rejected, for interactions and for feedback. Memory does not grow with the number of rows.
 
     Raises:
         BadInput: there is no raw folder.
@@ -58,28 +88,16 @@ def snapshot(params: Params) -> dict[str, Any]:
     raw = params.inputs / "raw"
     if not raw.is_dir():
         raise BadInput(f"{raw} is missing: `ratchet run {params.feature}` harvests it from what users said")
-    rejected: list[Rejected] = []
-    asked = _first_of_each(_interactions(raw, params.feature), rejected)
-    said = _first_of_each(_feedback(raw), rejected)
-    by_interaction: dict[str, list[Feedback]] = {interaction_id: [] for interaction_id in asked}
-    for where, feedback in said.values():
-        if feedback.interaction_id in by_interaction:
-            by_interaction[feedback.interaction_id].append(feedback)
-        else:
-            rejected.append(Rejected(where, "feedback on an unknown interaction", feedback.feedback_id))
-    rows = [_row(interaction, by_interaction[key]) for key, (_, interaction) in asked.items()]
-    rows.sort(key=lambda row: (row["at"], row["interaction_id"]))
-    rejected.sort(key=lambda r: r.where)
-    write_table(params.outputs / "snapshot.parquet", COLUMNS, rows)
-    write_whole(params.outputs / "rejected.jsonl", "".join(_listed(r) for r in rejected))
-    counts = {
-        "interactions": len(rows),
-        "feedback": sum(row["n_feedback"] for row in rows),
-        "with_feedback": sum(row["n_feedback"] > 0 for row in rows),
-        "rejected": len(rejected),
-        "rejected_interactions": sum("/interactions.jsonl:" in r.where for r in rejected),
-        "reasons": dict(sorted(Counter(r.reason for r in rejected).items())),
-    }
+    with _scratch(params.outputs / "snapshot.tmp") as scratch, _database(scratch) as database:
+        write_parts(raw, params.feature, scratch / "parts")
+        for statement in JOINED.format(parts=_quoted(scratch / "parts")).split(";"):
+            if statement.strip():
+                database.execute(statement)
+        ordered = database.sql(ROWS.format(columns=", ".join(f'"{name}"' for name in COLUMNS)))
+        rows = write_batches(params.outputs / "snapshot.parquet", COLUMNS, ordered.to_arrow_reader(BATCH_ROWS))
+        _write_rejected(database, params.outputs / "rejected.jsonl")
+        counts = _counts(database)
+    assert counts["interactions"] == rows
     write_json(params.outputs / "metrics" / "snapshot.json", counts)
     return counts
 
@@ -99,93 +117,68 @@ def main() -> int:
     return 0
 
 
-def _interactions(raw: Path, feature: str) -> Iterator[tuple[str, Interaction | Rejected]]:
-    for path in sorted(raw.glob("*/*/interactions.jsonl")):
-        tenant = path.parent.parent.name
-        for where, row in _lines(path):
-            record = row if isinstance(row, Rejected) else parse_interaction(row, where)
-            if isinstance(record, Interaction) and record.feature != feature:
-                record = Rejected(where, "of another feature", record.interaction_id)
-            if isinstance(record, Interaction) and record.tenant != tenant:
-                record = Rejected(where, "of another tenant than its folder", record.interaction_id)
-            yield where, record
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """An empty folder that is removed at the end; what a killed process left in it is removed first."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _feedback(raw: Path) -> Iterator[tuple[str, Feedback | Rejected]]:
-    for path in sorted(raw.glob("*/*/feedback.jsonl")):
-        for where, row in _lines(path):
-            yield where, row if isinstance(row, Rejected) else parse_feedback(row, where)
+@contextmanager
+def _database(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    import duckdb
+
+    spill = str(scratch / "spill")
+    settings = {"memory_limit": MEMORY_LIMIT, "temp_directory": spill, "autoload_known_extensions": "false"}
+    with duckdb.connect(":memory:", config=settings) as database:
+        yield database
 
 
-def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | Rejected]]:
-    place = f"{path.parent.parent.name}/{path.parent.name}"
-    for where, row in read_jsonl(path):
-        yield f"{place}/{where}", replace(row, where=f"{place}/{where}") if isinstance(row, Rejected) else row
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
 
 
-def _first_of_each(
-    records: Iterator[tuple[str, Known | Rejected]], rejected: list[Rejected]
-) -> dict[str, tuple[str, Known]]:
-    """The sound records by id, in file order; the first of two with one id is kept."""
-    found: dict[str, tuple[str, Known]] = {}
-    for where, record in records:
-        if isinstance(record, Rejected):
-            rejected.append(replace(record, reason=_without_keys(record.reason)))
-            continue
-        record_id = record.interaction_id if isinstance(record, Interaction) else record.feedback_id
-        if record_id in found:
-            rejected.append(Rejected(where, "duplicate id", record_id))
-        else:
-            found[record_id] = (where, record)
-    return found
+def _write_rejected(database: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """The list of rejected lines in order of their places."""
+    part = path.with_name(f".{path.name}.part")
+    found = database.execute("select place, reason, record_id from refused order by place")
+    with part.open("w", encoding="utf-8") as file:
+        while rows := found.fetchmany(BATCH_ROWS):
+            file.writelines(
+                canonical_json(dict(zip(("where", "reason", "id"), row, strict=True))) + "\n" for row in rows
+            )
+    os.replace(part, path)
 
 
-def _without_keys(reason: str) -> str:
-    """`input.messages.3.x: why` as `input: why`: reasons go into git, and a key inside a field is user text."""
-    key, colon, why = reason.partition(": ")
-    field = key.split(".")[0]
-    return f"{field}: {why}" if colon and field in FIELDS else reason
-
-
-def _row(interaction: Interaction, feedbacks: list[Feedback]) -> dict[str, Any]:
-    feedbacks = sorted(feedbacks, key=lambda f: (f.at, f.feedback_id))
-    asked = [m.content for m in interaction.input.messages if m.role == "user"]
-    text = asked[-1] if asked else ""
+def _counts(database: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    rows, lines = _one(
+        database,
+        "select (select count(*) from first_asked), (select count(*) from asked) + (select count(*) from said) + "
+        "(select count(*) from read_refused)",
+    )
+    feedback, with_feedback = _one(database, "select coalesce(sum(n_feedback), 0)::bigint, count(*) from heard")
+    rejected, interactions = _one(
+        database, "select count(*), count(*) filter (contains(place, '/interactions.jsonl:')) from refused"
+    )
+    reasons = database.execute("select reason, count(*) from refused group by reason order by reason").fetchall()
+    assert lines == rows + feedback + rejected, "every line is a row, a feedback on one, or rejected"
     return {
-        "interaction_id": interaction.interaction_id,
-        "tenant": interaction.tenant,
-        "session_id": interaction.session_id,
-        "user_id": interaction.user_id,
-        "at": sortable(interaction.at),
-        "messages": canonical_json([m.model_dump() for m in interaction.input.messages]),
-        "variables": _json(interaction.input.variables),
-        "contexts": canonical_json([c.model_dump() for c in interaction.contexts]),
-        "output": interaction.output.content or "",
-        "release_id": interaction.release_id,
-        "channel": interaction.channel,
-        "fallback": interaction.fallback,
-        "consent": interaction.consent,
-        "feedback": "[" + ",".join(_json(f) for f in feedbacks) + "]",
-        "feedback_at": sortable(feedbacks[-1].at) if feedbacks else None,
-        "input_text": text,
-        "input_chars": len(text),
-        "n_feedback": len(feedbacks),
+        "lines": lines,
+        "interactions": rows,
+        "feedback": feedback,
+        "with_feedback": with_feedback,
+        "rejected": rejected,
+        "rejected_interactions": interactions,
+        "reasons": dict(reasons),
     }
 
 
-def sortable(at: datetime) -> str:
-    """A time in UTC of fixed width, so that texts sort as times do."""
-    return at.isoformat(timespec="microseconds")
-
-
-def _json(value: Any) -> str:
-    """Canonical JSON; NaN and infinity, which a logged number may be, become null."""
-    return canonical_json(from_json(to_json(value, inf_nan_mode="null")))
-
-
-def _listed(rejected: Rejected) -> str:
-    record_id = rejected.record_id[:200] if rejected.record_id else None
-    return canonical_json({"where": rejected.where, "reason": rejected.reason, "id": record_id}) + "\n"
+def _one(database: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
+    return tuple(database.execute(query).fetchone() or ())
 
 
 if __name__ == "__main__":

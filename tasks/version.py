@@ -171,7 +171,8 @@ def seal_run(settings: Settings, tree: Path, run_id: str, feature: str, message:
     missing = _dvc(tree, "data", "status", "--not-in-remote", "--json")
     if "not_in_remote" in missing:
         raise StageFailed(f"run {run_id}: objects are missing in the DVC remote after the push: {missing[:300]}")
-    named = [*SUMMARIES, *(str(data / n) for n in (*POINTERS, "champion.json", "anchor.json", "looks.json"))]
+    inputs = (*POINTERS, "champion.json", "anchor.json", "looks.json", "reference.json")
+    named = [*SUMMARIES, *(str(data / name) for name in inputs)]
     named += [str(p.relative_to(tree)) for p in sorted((tree / data / "metrics").glob("*.json"))]
     named += [str(p.relative_to(tree)) for p in sorted((tree / data).glob("*.dvc"))]
     return git.commit_paths(tree, sorted({n for n in named if (tree / n).exists()}), message)

@@ -55,6 +55,7 @@ class Batch:
         self.feedback: list[dict[str, Any]] = []
         self.write("features/routing/feature.yaml", json.dumps(feature_fields(**feature_changes)))
         self.write_params()
+        self.write("data/demo/routing/reference.json", "{}")
         self.write_holdout([{"text": "where is the nearest branch", "expected": "cards"}])
 
     def write(self, name: str, content: str) -> Path:

@@ -1,0 +1,161 @@
+"""What the expectations look at, per row of the snapshot: numbers, flags and ids instead of texts.
+
+A row that is malformed has no facts; which of its columns are malformed stands in the column `malformed`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
+
+from ratchet.contract import FACTS
+from ratchet.features import Feature
+from ratchet.pii import holds_pii
+from ratchet.process import die_with_parent
+from ratchet.records import Context, Feedback, Message
+from tasks.snapshot import COLUMNS
+from tasks.tables import schema_of
+
+JSON_COLUMNS: dict[str, TypeAdapter[Any]] = {
+    "messages": TypeAdapter(tuple[Message, ...]),
+    "variables": TypeAdapter(dict[str, Any]),
+    "contexts": TypeAdapter(tuple[Context, ...]),
+    "feedback": TypeAdapter(list[Feedback]),
+}
+MAY_BE_ABSENT = {
+    "interaction_id",
+    "session_id",
+    "user_id",
+    "release_id",
+    "channel",
+    "consent",
+    "feedback_at",
+    "latency_ms",
+}
+TYPES = {"str": str, "int": int, "float": float, "bool": bool}
+WITHOUT_TEXT = {"at", "feedback_at", "tenant", "release_id", "channel", "fallback", "consent", "latency_ms"}
+SCHEMA = schema_of(
+    {"at": "str", "user_id": "str", "malformed": "str"} | {k: v for k, v in FACTS.items() if k != "user_share"}
+)
+WORTH_A_POOL = 20_000  # rows; below, starting processes costs more than it saves
+SHORTEST_TO_TELL = 20  # characters; the language of a shorter text is a guess
+
+
+class LanguagesOf(NamedTuple):
+    """Which rows have their language told: every `step`th from `first` on."""
+
+    first: int
+    step: int
+
+
+def facts_of(path: Path, feature: Feature, languages: LanguagesOf) -> pa.Table:
+    """The facts about each row of a snapshot, in its order; large ones on all cores, a row group in memory each."""
+    with pq.ParquetFile(path) as file:
+        sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+    starts = [sum(sizes[:n]) for n in range(len(sizes))]
+    read = partial(_group_facts, path, feature, languages)
+    workers = len(os.sched_getaffinity(0))
+    if len(sizes) < 2 or workers < 2 or sum(sizes) < WORTH_A_POOL:
+        facts = [read(number, start) for number, start in enumerate(starts)]
+    else:
+        with ProcessPoolExecutor(workers, get_context("spawn"), initializer=die_with_parent) as pool:
+            facts = list(pool.map(read, range(len(sizes)), starts))
+    return _with_user_share(pa.concat_tables([SCHEMA.empty_table(), *facts]))
+
+
+def malformed_columns(row: Mapping[str, Any]) -> list[str]:
+    """The columns whose value has another type or is not the JSON it should be.
+
+    This comes before the expectations: one value of another type makes an expectation say nothing about any row.
+    """
+    found = []
+    for column, kind in COLUMNS.items():
+        value = row.get(column)
+        if value is None:
+            is_sound = column in MAY_BE_ABSENT
+        else:
+            is_sound = isinstance(value, TYPES[kind]) and _is_json(column, value)
+        if not is_sound:
+            found.append(column)
+    return found
+
+
+def _group_facts(path: Path, feature: Feature, languages: LanguagesOf, number: int, start: int) -> pa.Table:
+    with pq.ParquetFile(path) as file:
+        rows = file.read_row_group(number).to_pylist()
+    return pa.Table.from_pylist(list(_facts(rows, feature, languages, start)), schema=SCHEMA)
+
+
+def _facts(
+    rows: list[dict[str, Any]], feature: Feature, languages: LanguagesOf, start: int
+) -> Iterator[dict[str, Any]]:
+    for position, row in enumerate(rows, start=start):
+        base = {"interaction_id": row["interaction_id"], "at": row["at"], "user_id": row["user_id"]}
+        if malformed := malformed_columns(row):
+            yield base | {"malformed": ",".join(malformed)}
+            continue
+        is_told = position >= languages.first and (position - languages.first) % languages.step == 0
+        yield base | _facts_of_row(row, feature) | ({"language": language_of(row["input_text"])} if is_told else {})
+
+
+def _facts_of_row(row: Mapping[str, Any], feature: Feature) -> dict[str, Any]:
+    parsed = {column: json.loads(row[column]) for column in JSON_COLUMNS}
+    label = feature.label_of(row["output"])
+    turns = parsed["messages"]
+    texts = [parsed.get(column, value) for column, value in row.items() if column not in WITHOUT_TEXT]
+    return {
+        "tenant": row["tenant"],
+        "label": label,
+        "last_role": turns[-1]["role"] if turns else "none",
+        "input_chars": row["input_chars"],
+        "output_chars": len(row["output"]),
+        "n_turns": len(turns),
+        "n_contexts": len(parsed["contexts"]),
+        "n_feedback": row["n_feedback"],
+        "latency_ms": row["latency_ms"],
+        "holds_pii": int(any(holds_pii(text) for text in texts)),
+        "answer_fits": int(label is not None or feature.enum_field() is None),
+        "fallback": int(row["fallback"]),
+        "consent": None if row["consent"] is None else int(row["consent"]),
+    }
+
+
+def language_of(text: str) -> str:
+    """The language of a text as two letters; "short" where it is too short to tell."""
+    from py3langid import classify  # reads a model of 20 MB when it is first called
+
+    return str(classify(text)[0]) if len(text) >= SHORTEST_TO_TELL else "short"
+
+
+def _with_user_share(facts: pa.Table) -> pa.Table:
+    """The share of the sound rows that belong to a row's user; 0 where nobody is named."""
+    is_sound = pc.is_null(facts["malformed"])
+    users = pc.if_else(is_sound, facts["user_id"], None)
+    counts = pc.value_counts(users.combine_chunks())
+    known = dict(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True))
+    known.pop(None, None)
+    n_sound = max(1, pc.sum(is_sound).as_py() or 0)
+    codes = users.combine_chunks().dictionary_encode()
+    shares = pa.array([known[user] / n_sound for user in codes.dictionary.to_pylist()], pa.float64())
+    return facts.append_column("user_share", pc.fill_null(shares.take(codes.indices), 0.0))
+
+
+def _is_json(column: str, text: Any) -> bool:
+    """Whether a column that holds JSON holds what it should; the others always do."""
+    try:
+        if column in JSON_COLUMNS:
+            JSON_COLUMNS[column].validate_json(text)
+    except ValidationError:
+        return False
+    return True
