@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from ratchet.pii import holds_pii
+
 REPO = Path(__file__).resolve().parent.parent
 START = datetime(2026, 3, 2, tzinfo=UTC)
 DAYS = 30
@@ -85,7 +87,7 @@ def _bundled() -> list[tuple[str, str]]:
     rows = [json.loads(line) for line in lines]
     enum = yaml.safe_load((REPO / "features/support_routing/feature.yaml").read_bytes())["output_schema"]
     allowed = set(enum["properties"]["route"]["enum"])
-    return [(row["text"], row["label"]) for row in rows if row["label"] in allowed]
+    return [(row["text"], row["label"]) for row in rows if row["label"] in allowed and not holds_pii(row["text"])]
 
 
 def _worded(rng: random.Random, text: str, asked: list[tuple[str, str]]) -> str:

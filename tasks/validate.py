@@ -149,6 +149,8 @@ def _told(outcome: Outcome) -> dict[str, Any]:
     return {
         "name": check.name,
         "expectation": check.expectation,
+        "kwargs": dict(check.kwargs),
+        "is_row_check": check.is_row_check,
         "severity": check.severity,
         "holds": outcome.holds,
         "failed_rows": len(outcome.rows),
