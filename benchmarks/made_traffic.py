@@ -59,12 +59,12 @@ def made_lines(rows: int, *, seed: int = 17, feature: str = "support_routing") -
                 yield Made(tenant, day, "feedback", json.dumps(_feedback(rng, row, label), sort_keys=True))
 
 
-def write_raw(folder: Path, rows: int) -> int:
+def write_raw(folder: Path, rows: int, feature: str = "support_routing") -> int:
     """Write raw/<tenant>/<day>/*.jsonl; returns the number of bytes."""
     files: dict[Path, Any] = {}
     total = 0
     try:
-        for made in made_lines(rows):
+        for made in made_lines(rows, feature=feature):
             path = folder / made.tenant / made.day / f"{made.kind}.jsonl"
             if path not in files:
                 path.parent.mkdir(parents=True, exist_ok=True)

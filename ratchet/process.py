@@ -1,4 +1,4 @@
-"""Ties a child process to the life of its parent (Linux only)."""
+"""Processes: one that dies with its parent (Linux only), and work that is shared among some."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import TypeVar
 
 from ratchet.errors import RatchetError
 
 PR_SET_PDEATHSIG = 1
+Item = TypeVar("Item")
+Done = TypeVar("Done")
 
 
 def die_with_parent() -> None:
@@ -23,3 +29,16 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the parent died before the call took effect
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def run_each(work: Callable[[Item], Done], items: Sequence[Item], *, workers: int) -> list[Done]:
+    """The results of `work` on each item, in order; by `workers` processes that die with this one, or here by 1."""
+    if workers < 2 or len(items) < 2:
+        return [work(item) for item in items]
+    with ProcessPoolExecutor(min(workers, len(items)), get_context("spawn"), initializer=die_with_parent) as pool:
+        return list(pool.map(work, items))

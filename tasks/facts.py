@@ -6,11 +6,8 @@ A row that is malformed has no facts; which of its columns are malformed stands 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from ratchet.contract import FACTS
 from ratchet.features import Feature
 from ratchet.pii import holds_pii
-from ratchet.process import die_with_parent
+from ratchet.process import cores, run_each
 from ratchet.records import Context, Feedback, Message
 from tasks.snapshot import COLUMNS
 from tasks.tables import schema_of
@@ -70,18 +67,25 @@ class LanguagesOf(NamedTuple):
     step: int
 
 
-def facts_of(path: Path, feature: Feature, languages: LanguagesOf) -> pa.Table:
-    """The facts about each row of a snapshot, in its order; large ones on all cores, a row group in memory each."""
+class RowGroup(NamedTuple):
+    """A row group and the position of its first row."""
+
+    number: int
+    start: int
+
+
+def facts_of(path: Path, feature: Feature, languages: LanguagesOf, *, workers: int | None = None) -> pa.Table:
+    """The facts about each row of a snapshot, in its order; in memory is a row group per process.
+
+    Args:
+        workers: how many processes; the default is one per core where that pays.
+    """
     with pq.ParquetFile(path) as file:
-        sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
-    starts = [sum(sizes[:n]) for n in range(len(sizes))]
-    read = partial(_group_facts, path, feature, languages)
-    workers = len(os.sched_getaffinity(0))
-    if len(sizes) < 2 or workers < 2 or sum(sizes) < WORTH_A_POOL:
-        facts = [read(number, start) for number, start in enumerate(starts)]
-    else:
-        with ProcessPoolExecutor(workers, get_context("spawn"), initializer=die_with_parent) as pool:
-            facts = list(pool.map(read, range(len(sizes)), starts))
+        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+    if workers is None:
+        workers = cores() if sum(sizes) >= WORTH_A_POOL else 1
+    groups = [RowGroup(number, sum(sizes[:number])) for number in range(len(sizes))]
+    facts = run_each(partial(_group_facts, path, feature, languages), groups, workers=workers)
     return _with_user_share(pa.concat_tables([SCHEMA.empty_table(), *facts]))
 
 
@@ -102,10 +106,10 @@ def malformed_columns(row: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _group_facts(path: Path, feature: Feature, languages: LanguagesOf, number: int, start: int) -> pa.Table:
+def _group_facts(path: Path, feature: Feature, languages: LanguagesOf, group: RowGroup) -> pa.Table:
     with pq.ParquetFile(path) as file:
-        rows = file.read_row_group(number).to_pylist()
-    return pa.Table.from_pylist(list(_facts(rows, feature, languages, start)), schema=SCHEMA)
+        rows = file.read_row_group(group.number).to_pylist()
+    return pa.Table.from_pylist(list(_facts(rows, feature, languages, group.start)), schema=SCHEMA)
 
 
 def _facts(

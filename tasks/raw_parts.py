@@ -7,12 +7,10 @@ the parts hold does not depend on the number of processes.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import datetime
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +19,7 @@ import pyarrow.parquet as pq
 from pydantic_core import from_json, to_json
 
 from ratchet.files import canonical_json
-from ratchet.process import die_with_parent
+from ratchet.process import cores, run_each
 from ratchet.records import Feedback, Interaction, Rejected, parse_feedback, parse_interaction, read_jsonl
 from tasks.tables import schema_of
 
@@ -63,20 +61,20 @@ class RawFile(NamedTuple):
     feature: str
 
 
-def write_parts(raw: Path, feature: str, parts: Path) -> None:
-    """Check every line below `raw` and write `parts`/{asked,said,rejected}/<number of the file>-<part>.parquet."""
+def write_parts(raw: Path, feature: str, parts: Path, *, workers: int | None = None) -> None:
+    """Check every line below `raw` and write `parts`/{asked,said,rejected}/<number of the file>-<part>.parquet.
+
+    Args:
+        workers: how many processes; the default is one per core where that pays.
+    """
     names = ("interactions.jsonl", "feedback.jsonl")
     paths = [path for name in names for path in sorted(raw.glob(f"*/*/{name}"))]
-    files = [RawFile(path, number, feature) for number, path in enumerate(paths)]
     for name in PARTS:  # a folder without files could not be read
         _write_part(parts, name, "none", [])
-    workers = len(os.sched_getaffinity(0))
-    if len(files) < 2 or workers < 2 or sum(file.path.stat().st_size for file in files) < WORTH_A_POOL:
-        for file in files:
-            _write_file(file, parts)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=die_with_parent) as pool:
-        list(pool.map(_write_file, files, [parts] * len(files)))
+    if workers is None:
+        workers = cores() if sum(path.stat().st_size for path in paths) >= WORTH_A_POOL else 1
+    files = [RawFile(path, number, feature) for number, path in enumerate(paths)]
+    run_each(partial(_write_file, parts), files, workers=workers)
 
 
 def sortable(at: datetime) -> str:
@@ -84,7 +82,7 @@ def sortable(at: datetime) -> str:
     return at.isoformat(timespec="microseconds")
 
 
-def _write_file(file: RawFile, parts: Path) -> None:
+def _write_file(parts: Path, file: RawFile) -> None:
     written = 0
     waiting: dict[str, list[Mapping[str, Any]]] = {name: [] for name in PARTS}
     chars = 0

@@ -101,6 +101,43 @@ def test_numbers_that_json_lacks_become_null(batch: Batch) -> None:
     assert batch.table("snapshot")[0]["variables"] == '{"n":null}'
 
 
+def test_every_line_is_a_row_a_feedback_or_rejected(batch: Batch) -> None:
+    asked = batch.ask("a question")
+    batch.ask("again", interaction_id=asked)
+    batch.say(asked, "thumb", True)
+    batch.say(asked, "thumb", True, feedback_id="f0000")
+    batch.say("nobody", "thumb", True)
+    counts = take(batch, "{", "", '{"interaction_id": "\\ud800"}')
+    assert counts["lines"] == 7 == counts["interactions"] + counts["feedback"] + counts["rejected"]
+    assert len(rejected(batch)) == counts["rejected"] == sum(counts["reasons"].values()) == 5
+    assert counts["rejected_interactions"] == 3
+
+
+def test_odd_characters_come_through(batch: Batch) -> None:
+    odd = "a\0b \u2028 \U0001f600 'quoted' \\ \x7f"
+    batch.say(batch.ask(odd, interaction_id="i'1\0"), "comment", odd)
+    take(batch)
+    (row,) = batch.table("snapshot")
+    assert (row["input_text"], row["interaction_id"]) == (odd, "i'1\0")
+    assert json.loads(row["feedback"])[0]["value"] == odd
+
+
+def test_a_time_that_no_clock_measured_is_none(batch: Batch) -> None:
+    batch.ask("b", latency_ms=12.5)
+    row = '{"interaction_id":"n","feature":"routing","at":"2026-01-05T09:00:00Z","output":{"content":"x"},'
+    take(batch, row + '"input":{"messages":[{"role":"user","content":"x"}]},"latency_ms":Infinity}')
+    assert [row["latency_ms"] for row in batch.table("snapshot")] == [None, 12.5]
+
+
+def test_two_runs_give_the_same_bytes(batch: Batch) -> None:
+    for number in range(30):
+        batch.say(batch.ask(f"question {number}", at="2026-01-05T10:00:00Z"), "thumb", True)
+    take(batch)
+    before = batch.outputs()
+    snapshot(batch.params())
+    assert batch.outputs() == before
+
+
 def test_without_raw_data_the_command_says_what_to_do(batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(BadInput, match="raw is missing"):
         snapshot(batch.params())
