@@ -15,7 +15,7 @@ from ratchet.runs import Run, change_run, find_run, runs_of
 from ratchet.settings import Settings
 from ratchet.store import Store
 from tasks import version
-from tasks.begin import anchor_of, end, prepare, refuse_if_unchanged, take_up
+from tasks.begin import anchor_of, end, prepare, reference_of, refuse_if_unchanged, take_up
 from tasks.first_release import ensure_first_release
 
 
@@ -138,6 +138,23 @@ def test_run_starts_with_champion_anchor_raw_data_and_holdout(
     assert {read_manifest(data / f"{role}.json").release_id for role in ("champion", "anchor")} == {release_id}
     assert (data / "raw" / "log.jsonl").exists() and (data / "holdout" / "holdout.jsonl").exists()
     assert find_run(store, "r1").champion_id == release_id == anchor_of(store, "routing")
+    assert (data / "reference.json").read_text() == "{}\n"
+
+
+def test_run_is_compared_with_the_profile_of_the_last_finished_run(routing: Settings, store: Store) -> None:
+    def finish(run_id: str, rows: int, **changes: Any) -> None:
+        begin(routing, store, run_id, ended=True)
+        tree = version.open_worktree(routing, run_id, "routing", None)
+        write_json(tree / "data/routing/metrics/profile.json", {"rows": rows})
+        commit = git.commit_paths(tree, ["data/routing/metrics/profile.json"], run_id)
+        change_run(store, run_id, started_at=f"2026-01-0{run_id[1]}", commit=commit)
+        end(routing, store, run_id, **changes)
+
+    assert reference_of(routing, store, "routing") == "{}\n"
+    finish("r1", 1, state="done", outcome="reject")
+    finish("r2", 2, state="done", outcome="accept")
+    finish("r3", 3, state="failed")
+    assert json.loads(reference_of(routing, store, "routing")) == {"rows": 2}
 
 
 def test_feature_without_a_first_release_has_no_anchor(routing: Settings, store: Store) -> None:

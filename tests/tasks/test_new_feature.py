@@ -69,6 +69,7 @@ def test_new_feature_has_the_policy_of_its_source_and_the_new_labels(repo: Path)
     assert feature.enum_field() == ("route", ["billing", "technical"])
     assert (feature.scorer, feature.owners) == ("label_accuracy", ("Ana",))
     assert feature.decoding.max_tokens >= 16 + len("technical")
+    assert yaml.safe_load((repo / "features/tickets/feature.yaml").read_text())["contract"] == []
 
 
 def test_new_feature_does_not_read_the_traffic_of_its_source(repo: Path) -> None:

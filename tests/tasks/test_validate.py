@@ -6,15 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+import yaml
 
-from ratchet.errors import BadInput
+from ratchet.errors import BadInput, SettingsInvalid
+from ratchet.features import load_feature
 from tasks.expectations import Check
-from tasks.facts import malformed_columns
+from tasks.facts import LanguagesOf, facts_of, malformed_columns
 from tasks.snapshot import COLUMNS, snapshot
 from tasks.tables import write_table
 from tasks.validate import main, validate
+from tests.routing_clone import PARAMS as PARAMS_FILE
 from tests.tasks.batch import Batch, question
+
+PARAMS = yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8"))["validate"]
 
 
 @pytest.fixture
@@ -145,3 +151,62 @@ def test_the_command_ends_with_0_on_a_blocked_batch_and_with_2_without_a_snapsho
     check(batch)
     assert main() == 0
     assert "validate: block: 0 rows used, 0 quarantined" in capsys.readouterr().err
+
+
+def contract(batch: Batch, **term: Any) -> None:
+    path = batch.root / "features/routing/feature.yaml"
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    between = {"expect": "expect_column_values_to_be_between", "column": "output_chars", "kwargs": {"max_value": 30}}
+    path.write_text(json.dumps(fields | {"contract": [between | {"name": "short answers"} | term]}), encoding="utf-8")
+    batch.ask(question(700), output={"content": "x" * 31})
+
+
+@pytest.mark.parametrize(
+    ("term", "quarantined", "verdict"),
+    [
+        ({"severity": "info"}, 0, "pass"),
+        ({"severity": "warning"}, 1, "pass"),
+        ({"severity": "critical"}, 1, "block"),
+        ({"severity": "critical", "mostly": 0.5}, 1, "pass"),
+    ],
+)
+def test_a_contract_acts_by_its_severity(batch: Batch, term: dict[str, Any], quarantined: int, verdict: str) -> None:
+    contract(batch, **term)
+    metrics = check(batch)
+    assert (metrics["quarantined"], metrics["verdict"]) == (quarantined, verdict)
+    assert [c["failed_rows"] for c in metrics["checks"] if c["name"] == "short answers"] == [1]
+
+
+def test_a_contract_may_ask_for_the_language_of_every_row(batch: Batch) -> None:
+    contract(batch, expect="expect_column_values_to_be_in_set", column="language", kwargs={"value_set": ["en"]})
+    asked = batch.ask("pouvez-vous me dire quand ma nouvelle carte bancaire sera livrée chez moi")
+    check(batch)
+    assert {"id": asked, "reasons": ["short answers"]} in quarantine(batch)
+
+
+@pytest.mark.parametrize("kwargs", [{"max_value": []}, {}])
+def test_arguments_that_no_expectation_can_be_made_of_are_told(batch: Batch, kwargs: dict[str, Any]) -> None:
+    contract(batch, kwargs=kwargs)
+    with pytest.raises(SettingsInvalid, match="the expectation 'short answers' cannot be made"):
+        check(batch)
+
+
+def test_a_drift_that_broke_something_blocks(batch: Batch) -> None:
+    batch.write_params(validate={"min_rows": 1, "drift": PARAMS["drift"] | {"min_rows": 5}})
+    reference = {"rows": 100, "days": 2, "until": "2026-01-01T00:00:00+00:00", "languages": {"fr": 90, "en": 10}}
+    batch.write("data/demo/routing/reference.json", json.dumps(reference))
+    for row in batch.interactions:
+        row["input"] = {"messages": [{"role": "user", "content": "please tell me where the new card has gone to"}]}
+    metrics = check(batch)
+    assert metrics["verdict"] == "block"
+    assert metrics["reasons"][-1].startswith("the main language broke: fr: 0% of the questions, 90% before")
+
+
+def test_two_processes_find_the_facts_that_one_does(batch: Batch) -> None:
+    batch.write_raw()
+    snapshot(batch.params())
+    path, feature = batch.root / "data/routing/snapshot.parquet", load_feature(batch.root, "routing")
+    pq.write_table(pq.read_table(path), path, row_group_size=4)
+    one, two = (facts_of(path, feature, LanguagesOf(1, 2), workers=n) for n in (1, 2))
+    assert one.equals(two) and one["user_share"].to_pylist() == [0.1] * 10
+    assert [language is not None for language in one["language"].to_pylist()] == [False, True] * 5
