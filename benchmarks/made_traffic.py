@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,27 +60,22 @@ def made_lines(rows: int, *, seed: int = 17, feature: str = "support_routing") -
                 yield Made(tenant, day, "feedback", json.dumps(_feedback(rng, row, label), sort_keys=True))
 
 
-def write_raw(folder: Path, rows: int, feature: str = "support_routing") -> int:
-    """Write raw/<tenant>/<day>/*.jsonl; returns the number of bytes."""
+def write_raw(folder: Path, rows: int, *, feature: str = "support_routing", flat: Path | None = None) -> int:
+    """Write raw/<tenant>/<day>/*.jsonl, and the same lines into one file if asked; returns the number of lines."""
     files: dict[Path, Any] = {}
-    total = 0
-    try:
+    lines = 0
+    with ExitStack() as opened:
+        together = opened.enter_context(flat.open("w", encoding="utf-8")) if flat is not None else None
         for made in made_lines(rows, feature=feature):
             path = folder / made.tenant / made.day / f"{made.kind}.jsonl"
             if path not in files:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                files[path] = path.open("w", encoding="utf-8")
-            total += files[path].write(made.line + "\n")
-    finally:
-        for file in files.values():
-            file.close()
-    return total
-
-
-def write_flat(path: Path, rows: int) -> int:
-    """Write the same lines into one file, as `ratchet import` reads it; returns the number of bytes."""
-    with path.open("w", encoding="utf-8") as file:
-        return sum(file.write(made.line + "\n") for made in made_lines(rows))
+                files[path] = opened.enter_context(path.open("w", encoding="utf-8"))
+            files[path].write(made.line + "\n")
+            lines += 1
+            if together is not None:
+                together.write(made.line + "\n")
+    return lines
 
 
 def _bundled() -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +40,7 @@ class Segment(NamedTuple):
     """A part of a bar: its name, count, share in percent, and where it lies in picture units."""
 
     name: str
-    count: int
+    n: int
     percent: float
     x: float
     width: float
@@ -145,9 +145,11 @@ def histogram(now: Lengths, then: Lengths) -> list[Column]:
     columns = []
     for number, edge in enumerate(edges):
         height = HEIGHT * _share(now.bins, str(edge)) / tallest
-        then_y = HEIGHT - HEIGHT * _share(then.bins, str(edge)) / tallest if before else None
+        then_y = _round(HEIGHT - HEIGHT * _share(then.bins, str(edge)) / tallest) if before else None
         name = f"{edge} and more" if number == len(edges) - 1 else f"{edge} to {edges[number + 1] - 1}"
-        columns.append(Column(name, *_rounded(number * width, width, HEIGHT - height, height), _round(then_y)))
+        columns.append(
+            Column(name, _round(number * width), _round(width), _round(HEIGHT - height), _round(height), then_y)
+        )
     return columns
 
 
@@ -178,7 +180,7 @@ def _segments(parts: Mapping[str, int]) -> list[Segment]:
     found, x = [], 0.0
     for name, count in parts.items():
         share = count / total if total else 0.0
-        found.append(Segment(name, count, 100 * share, *_rounded(x, WIDTH * share)))
+        found.append(Segment(name, count, 100 * share, _round(x), _round(WIDTH * share)))
         x += WIDTH * share
     return found
 
@@ -188,9 +190,5 @@ def _share(counts: Mapping[str, int], name: str) -> float:
     return counts.get(name, 0) / total if total else 0.0
 
 
-def _rounded(*values: float) -> Sequence[float]:
-    return [round(value, 2) for value in values]
-
-
-def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, 2)
+def _round(value: float) -> float:
+    return round(value, 2)
