@@ -88,6 +88,7 @@ def write_data_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["span"] = span
     taken = read_json(outputs / "metrics" / "snapshot.json")
     page = environment.get_template(TEMPLATE).render(
         feature=feature,
@@ -156,6 +157,13 @@ def histogram(now: Lengths, then: Lengths) -> list[Column]:
 def quantile_pairs(now: Lengths, then: Lengths) -> list[tuple[str, float | None, float]]:
     """Each quantile before and now."""
     return [(name[1:], then.quantiles.get(name), value) for name, value in now.quantiles.items()]
+
+
+def span(days: float) -> str:
+    """A length of time in the unit that suits it."""
+    if days >= 2:
+        return f"{days:.1f} days"
+    return f"{24 * days:.1f} hours" if 24 * days >= 2 else f"{24 * 60 * days:.0f} minutes"
 
 
 def next_steps(feature: str, taken: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:

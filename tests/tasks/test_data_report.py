@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ratchet.files import read_json, write_json
-from tasks.data_report import histogram, next_steps, row_bars, share_pairs
+from tasks.data_report import histogram, next_steps, row_bars, share_pairs, span
 from tasks.drift import Lengths
 from tasks.snapshot import snapshot
 from tasks.validate import validate
@@ -100,6 +100,11 @@ def test_a_histogram_goes_from_the_shortest_to_the_longest_of_both() -> None:
     columns = histogram(Lengths(bins={"32": 1, "45": 1}), Lengths(bins={"8": 4}))
     assert [column.name for column in columns] == ["8 to 31", "32 to 44", "45 and more"]
     assert [(column.height, column.then_y) for column in columns] == [(0, 0), (36, 72), (36, 72)]
+
+
+@pytest.mark.parametrize(("days", "told"), [(9.5, "9.5 days"), (1.5, "36.0 hours"), (1 / 144, "10 minutes")])
+def test_a_span_is_told_in_the_unit_that_suits_it(days: float, told: str) -> None:
+    assert span(days) == told
 
 
 def test_a_sound_batch_needs_nothing() -> None:
