@@ -26,7 +26,8 @@ def data_gate(params: Params) -> None:
     if found["verdict"] != "pass":
         raise BadInput(
             f"the data of {params.feature} is too bad to learn from: {'; '.join(found['reasons'])}; "
-            f"data/{params.feature}/quarantine.jsonl lists the rows, params.yaml (validate) the limits"
+            f"data/{params.feature}/data_report.html shows what is wrong, quarantine.jsonl beside it lists the rows; "
+            "the limits stand in params.yaml (validate) and in the feature's contract"
         )
     write_json(params.outputs / "metrics" / "data_gate.json", {"verdict": "pass", "used": found["used"]})
 
