@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ratchet.contract import FACTS
 from ratchet.features import Feature
-from ratchet.pii import holds_pii
+from ratchet.pii import Selection, holds_pii
 from ratchet.process import cores, run_each
 from ratchet.records import Context, Feedback, Message
 from tasks.snapshot import COLUMNS
@@ -139,7 +139,7 @@ def _facts_of_row(row: Mapping[str, Any], feature: Feature) -> dict[str, Any]:
         "n_contexts": len(parsed["contexts"]),
         "n_feedback": row["n_feedback"],
         "latency_ms": row["latency_ms"],
-        "holds_pii": int(any(_leaf_holds_pii(leaf) for leaf in _leaves(said))),
+        "holds_pii": int(any(_leaf_holds_pii(leaf, feature.privacy.selection) for leaf in _leaves(said))),
         "answer_fits": int(label is not None or feature.enum_field() is None),
         "fallback": int(row["fallback"]),
         "consent": None if row["consent"] is None else int(row["consent"]),
@@ -159,14 +159,16 @@ def _leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _leaf_holds_pii(leaf: Any) -> bool:
-    return _often_seen_holds_pii(leaf) if isinstance(leaf, str) and len(leaf) <= OFTEN_SEEN else holds_pii(leaf)
+def _leaf_holds_pii(leaf: Any, selection: Selection) -> bool:
+    if isinstance(leaf, str) and len(leaf) <= OFTEN_SEEN:
+        return _often_seen_holds_pii(leaf, selection)
+    return holds_pii(leaf, selection)
 
 
 @lru_cache(maxsize=1 << 14)
-def _often_seen_holds_pii(text: str) -> bool:
+def _often_seen_holds_pii(text: str, selection: Selection) -> bool:
     """Keys, roles, labels and names of releases stand in every row: half of all texts."""
-    return holds_pii(text)
+    return holds_pii(text, selection)
 
 
 def language_of(text: str) -> str:
