@@ -115,10 +115,10 @@ def test_every_line_is_a_row_a_feedback_or_rejected(batch: Batch) -> None:
 
 def test_odd_characters_come_through(batch: Batch) -> None:
     odd = "a\0b \u2028 \U0001f600 'quoted' \\ \x7f"
-    batch.say(batch.ask(odd, interaction_id="i'1\0"), "comment", odd)
+    batch.say(batch.ask(odd, interaction_id="i'1"), "comment", odd)
     take(batch)
     (row,) = batch.table("snapshot")
-    assert (row["input_text"], row["interaction_id"]) == (odd, "i'1\0")
+    assert (row["input_text"], row["interaction_id"]) == (odd, "i'1")
     assert json.loads(row["feedback"])[0]["value"] == odd
 
 
