@@ -1,4 +1,4 @@
-"""The rules by which all feedback on one interaction becomes an example, or a reason why it does not."""
+"""What feedback claims: who says what is right about which answer. Merging the claims is ratchet/examples.py."""
 
 from __future__ import annotations
 
@@ -9,106 +9,108 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ratchet.errors import BadInput
 from ratchet.features import Feature
-from ratchet.files import canonical_json, sha256_text
+from ratchet.questions import normalise, question_text
 from ratchet.records import Feedback
+
+SourceType = Literal["agent", "user", "judge", "system"]
 
 REPHRASE_WITHIN = timedelta(minutes=10)
 REPHRASE_OVERLAP = 0.5  # shared words of all words of the two turns
 GOOD_RATING, BAD_RATING = 0.75, 0.25
-
-RANK = {"agent": 0, "user": 1, "judge": 2, "system": 3}  # whose word counts first
 CORRECTION_WEIGHT = {"agent": 1.0, "user": 0.8, "judge": 0.5, "system": 0.5}
 CONFIRMED_WEIGHT = {"agent": 1.0, "user": 0.5, "judge": 0.3, "system": 0.3}
-
-NO_CONSENT = "no consent"
-FALLBACK = "fallback answer"
-NO_FEEDBACK = "no feedback"
-NO_VERDICT = "no verdict in the feedback"
-DISAGREEMENT = "disagreement"
-NEGATIVE = "negative without correction"
-REPHRASED = "rephrased without correction"
-BAD_LABEL = "label not in schema"
-UNUSABLE = "answer not usable as a target"
-
-Origin = Literal["correction", "confirmed", "rephrase"]
+SIGNAL_WEIGHT = {"rephrase": 0.6, "escalation": 0.6, "accept": 0.0, "abandon": 0.0}
+DERIVED = "signal:"  # what we derived from a session: the source id is `signal:<kind>`
 
 
-@dataclass(frozen=True)
-class SetAside:
-    """An interaction that teaches nothing, and why."""
+class Signal(NamedTuple):
+    """An implicit signal that was derived from a session; `confidence` is 0 to 1."""
 
-    reason: str
-
-
-@dataclass(frozen=True)
-class Example:
-    """An interaction with its right output, exactly as it would be served; messages, variables, contexts are JSON."""
-
-    example_id: str
-    interaction_id: str
-    user_id: str | None
-    session_id: str | None
-    messages: str
-    variables: str
-    contexts: str
-    target: str
-    label: str | None
-    origin: Origin
-    weight: float
-    feedback_at: datetime
+    kind: str
+    at: datetime
+    confidence: float
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What one source says: the right output, or None for "wrong, I do not say what is right"."""
+    """What one source says about one answer.
 
-    rank: int
-    source: tuple[str, str]
+    Attributes:
+        user_id: who asked, not who claims.
+        text: the question, normalised, so that copies are equal.
+        own: the target that the release answered; None where the answer cannot be a target.
+        target: what the source says is right; None for "wrong, I do not say what is right".
+        is_written: the source wrote the right output, rather than pressed a thumb.
+        weight: of an example that rests on this claim alone, 0 to 1, before the source's reliability is known.
+        kind: of the feedback, or of the signal that we derived.
+        flaw: why what was written cannot be a target; the claim is then "wrong", as `target` says.
+    """
+
+    interaction_id: str
+    tenant: str
+    session_id: str | None
+    user_id: str | None
+    source_type: SourceType
+    source_id: str
     at: datetime
+    text: str
+    own: str | None
     target: str | None
-    is_written: bool  # the source wrote the right output, rather than pressed a thumb
+    is_written: bool
     weight: float
+    kind: str
+    flaw: str | None = None
+
+    @property
+    def source(self) -> tuple[str, str]:
+        """Who claims it: type and id."""
+        return (self.source_type, self.source_id)
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether nobody said it: we concluded it from what the user did next."""
+        return self.source_id.startswith(DERIVED)
 
 
-def resolve(
-    row: Mapping[str, Any], feedbacks: Sequence[Feedback], feature: Feature, *, rephrased_at: datetime | None = None
-) -> Example | SetAside:
-    """Decide what all feedback on one interaction says together.
+BAD_LABEL = "label not in schema"
+UNUSABLE = "answer not usable as a target"
 
-    An agent's word comes before a user's, and both before a judge's. Where sources of one rank contradict each other
-    the interaction is set aside. The order of the feedbacks does not matter.
+
+def claims_of(
+    row: Mapping[str, Any], feedbacks: Sequence[Feedback], feature: Feature, signals: Iterable[Signal] = ()
+) -> list[Claim]:
+    """What is claimed about one interaction, one claim a source, in an order that does not depend on arrival.
+
+    Of what one source said its last correction counts, or its last thumb where it corrected nothing. A correction that
+    cannot be a target still says that the answer is wrong. What says neither right nor wrong (a comment, a middling
+    rating, a user who left), and praise of an answer that cannot be a target, is no claim.
 
     Args:
         row: an interaction with the columns of the stage snapshot.
         feedbacks: all feedback on it.
         feature: its schema says how a target is written.
-        rephrased_at: when the same person asked the same thing again, if they did: a user's "not good".
+        signals: what was derived from its session; those of weight 0 are no claim.
     """
-    if row["consent"] is False:
-        return SetAside(NO_CONSENT)
-    if row["fallback"]:
-        return SetAside(FALLBACK)
-    if not feedbacks and rephrased_at is None:
-        return SetAside(NO_FEEDBACK)
-    own = _target(feature, row["output"])
-    claims: list[Claim] = []
-    for said in feedbacks:
-        claim = _claim(said, feature, own)
-        if isinstance(claim, SetAside):
-            return claim
-        if claim is not None:
-            claims.append(claim)
-    claims = _last_word_of_each(claims)
-    if rephrased_at is not None:
-        claims.append(Claim(RANK["user"], ("user", "rephrase"), rephrased_at, None, False, 0.0))
-    if not claims:
-        return SetAside(NO_VERDICT)
-    deciding = _decide(claims, own, is_rephrased=rephrased_at is not None)
-    return deciding if isinstance(deciding, SetAside) else _example(row, feature, deciding, own)
+    own = target_of(feature, row["output"])
+    asked = normalise(question_text(json.loads(row["messages"]), json.loads(row["variables"])))
+    found = [
+        Claim(
+            interaction_id=row["interaction_id"],
+            tenant=row["tenant"],
+            session_id=row["session_id"],
+            user_id=row["user_id"],
+            text=asked,
+            own=own,
+            **said,
+        )
+        for said in (*(_said(f, feature, own) for f in feedbacks), *(_derived(s, own) for s in signals))
+        if said is not None
+    ]
+    return _last_word_of_each(found)
 
 
 def find_rephrased(rows: Iterable[Mapping[str, Any]]) -> dict[str, datetime]:
@@ -127,38 +129,39 @@ def find_rephrased(rows: Iterable[Mapping[str, Any]]) -> dict[str, datetime]:
     return found
 
 
-def _decide(claims: list[Claim], own: str | None, *, is_rephrased: bool) -> list[Claim] | SetAside:
-    """The claims that agree on a target, all of the highest rank that names one."""
-    is_denied = False
-    for rank in sorted({claim.rank for claim in claims}):
-        said = [claim for claim in claims if claim.rank == rank]
-        named = {claim.target for claim in said if claim.target is not None}
-        is_denied_here = any(claim.target is None for claim in said)
-        if len(named) > 1 or (is_denied_here and named == {own} and not is_rephrased):
-            return SetAside(DISAGREEMENT)
-        is_denied = is_denied or is_denied_here
-        if named and not (is_denied and named == {own}):
-            return [claim for claim in said if claim.target is not None]
-    return SetAside(REPHRASED if is_rephrased else NEGATIVE)
-
-
-def _claim(said: Feedback, feature: Feature, own: str | None) -> Claim | SetAside | None:
-    """What one feedback claims; None where it says nothing about right or wrong."""
-    kind, source = said.kind, said.source.type
-    if kind in ("correction", "preference"):
-        value = said.value["chosen"] if kind == "preference" else said.value
-        target = _target(feature, value)
-        if target is None:
-            return SetAside(BAD_LABEL if feature.output_schema is not None else UNUSABLE)
-        weight = CORRECTION_WEIGHT[source] if target != own else CONFIRMED_WEIGHT[source]
-        return Claim(RANK[source], (source, said.source.id), said.at, target, True, weight)
-    is_good = _is_good(said)
-    if is_good is None:
+def target_of(feature: Feature, value: Any) -> str | None:
+    """The value as it would be served; None where it cannot be."""
+    is_text = feature.output_schema is not None or isinstance(value, str)
+    try:
+        return feature.wrap_target(value if is_text else json.dumps(value, ensure_ascii=False))
+    except (BadInput, TypeError):
         return None
-    if is_good and own is None:
-        return SetAside(UNUSABLE)
-    weight = CONFIRMED_WEIGHT[source]
-    return Claim(RANK[source], (source, said.source.id), said.at, own if is_good else None, False, weight)
+
+
+def _said(said: Feedback, feature: Feature, own: str | None) -> dict[str, Any] | None:
+    """The fields of a claim that a feedback gives; None where it says nothing about right or wrong."""
+    source = said.source.type
+    fields: dict[str, Any] = {"source_type": source, "source_id": said.source.id, "at": said.at, "kind": said.kind}
+    if said.kind in ("correction", "preference"):
+        target = target_of(feature, said.value["chosen"] if said.kind == "preference" else said.value)
+        if target is None:
+            flaw = BAD_LABEL if feature.output_schema is not None else UNUSABLE
+            return fields | {"target": None, "is_written": True, "weight": 0.0, "flaw": flaw}
+        weight = CORRECTION_WEIGHT[source] if target != own else CONFIRMED_WEIGHT[source]
+        return fields | {"target": target, "is_written": True, "weight": weight}
+    is_good = _is_good(said)
+    if is_good is None or (is_good and own is None):
+        return None
+    return fields | {"target": own if is_good else None, "is_written": False, "weight": CONFIRMED_WEIGHT[source]}
+
+
+def _derived(signal: Signal, own: str | None) -> dict[str, Any] | None:
+    weight = SIGNAL_WEIGHT[signal.kind] * signal.confidence
+    is_good = signal.kind == "accept"
+    if weight <= 0 or (is_good and own is None):
+        return None
+    who = {"source_type": "system", "source_id": DERIVED + signal.kind, "at": signal.at, "kind": signal.kind}
+    return who | {"target": own if is_good else None, "is_written": False, "weight": weight}
 
 
 def _is_good(said: Feedback) -> bool | None:
@@ -170,48 +173,14 @@ def _is_good(said: Feedback) -> bool | None:
         return True if value >= GOOD_RATING else False if value <= BAD_RATING and said.kind == "rating" else None
     if said.kind in ("rephrase", "escalation"):
         return False if value else None
-    return None  # a comment, or a user who left: neither good nor bad
+    return None
 
 
 def _last_word_of_each(claims: list[Claim]) -> list[Claim]:
-    """One claim per source: its last correction, or its last thumb where it corrected nothing."""
     last: dict[tuple[str, str], Claim] = {}
     for claim in sorted(claims, key=lambda c: (c.is_written, c.at, c.target or "")):
         last[claim.source] = claim
-    return list(last.values())
-
-
-def _example(row: Mapping[str, Any], feature: Feature, deciding: list[Claim], own: str | None) -> Example:
-    target = str(deciding[0].target)
-    identity = canonical_json([row["interaction_id"], target])
-    return Example(
-        example_id="ex_" + sha256_text(identity)[:16],
-        interaction_id=row["interaction_id"],
-        user_id=row["user_id"],
-        session_id=row["session_id"],
-        messages=row["messages"],
-        variables=row["variables"],
-        contexts=row["contexts"],
-        target=target,
-        label=feature.label_of(target),
-        origin="confirmed" if target == own else "correction",
-        weight=max(claim.weight for claim in deciding),
-        feedback_at=max(claim.at for claim in deciding),
-    )
-
-
-def _target(feature: Feature, value: Any) -> str | None:
-    """The value as it would be served; None where it cannot be."""
-    try:
-        return feature.wrap_target(
-            value if feature.output_schema is not None or isinstance(value, str) else _text(value)
-        )
-    except (BadInput, TypeError):
-        return None
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return [last[source] for source in sorted(last)]
 
 
 def _words(text: str) -> set[str]:

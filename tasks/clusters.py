@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
-
-from ratchet.pii import mask_text
 
 SHINGLE = 5
 PERMUTATIONS = 128
 MARGIN = 0.3  # candidates are sought below the threshold, where MinHash would miss some
-
-
-def normalise(text: str) -> str:
-    """A text by which copies are found: one case, one space, no punctuation, personal data as its kind alone."""
-    plain = unicodedata.normalize("NFKC", mask_text(text)).casefold()
-    return " ".join(re.findall(r"\w+", plain)) or plain.strip()
 
 
 def shingles(text: str) -> frozenset[str]:

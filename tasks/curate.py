@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.errors import BadInput, RatchetError
+from ratchet.examples import SetAside, bar, resolve
 from ratchet.features import Feature, load_feature
-from ratchet.feedback import SetAside, find_rephrased, resolve
+from ratchet.feedback import Signal, claims_of, find_rephrased
 from ratchet.files import write_json
 from ratchet.params import CurateParams, Params, load_params
 from ratchet.process import die_with_parent
+from ratchet.questions import normalise, question_text
 from ratchet.records import Feedback
 from tasks.balance import Row, balance, split
-from tasks.clusters import components, near_pairs, normalise
-from tasks.holdout_questions import question_text, read_cut, read_questions
+from tasks.clusters import components, near_pairs
+from tasks.holdout_questions import read_cut, read_questions
 from tasks.snapshot import sortable
 from tasks.tables import read_table, write_table
 
@@ -103,7 +105,9 @@ def to_examples(rows: Sequence[Row], feature: Feature, aside: Counter[str]) -> l
     examples = []
     for row in rows:
         feedbacks = [Feedback.model_validate(said) for said in json.loads(row["feedback"])]
-        found = resolve(row, feedbacks, feature, rephrased_at=rephrased.get(row["interaction_id"]))
+        asked_again = rephrased.get(row["interaction_id"])
+        signals = [Signal("rephrase", asked_again, 1.0)] if asked_again else []
+        found = bar(row, feedbacks, signals) or resolve(row, claims_of(row, feedbacks, feature, signals), feature)
         if isinstance(found, SetAside):
             aside[found.reason] += 1
         else:

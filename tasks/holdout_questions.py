@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ratchet.errors import BadInput, BadRecord
-from ratchet.files import canonical_json, read_json
+from ratchet.files import read_json
+from ratchet.questions import question_text
 from ratchet.records import MAX_LINE_BYTES
 
 
@@ -43,12 +44,6 @@ def read_cut(folder: Path) -> datetime | None:
     if cut.tzinfo is None:
         raise BadRecord(f"{path}: labelled_at needs a time zone")
     return cut
-
-
-def question_text(messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> str:
-    """What two conversations are compared by: all turns but the system's, and the variables."""
-    turns = [str(message["content"]) for message in messages if message["role"] not in ("system", "developer")]
-    return "\n".join([*turns, canonical_json(variables)] if variables else turns)
 
 
 def _questions(path: Path) -> Iterator[str]:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.clusters import components, near_pairs, normalise, shingles
+from ratchet.questions import normalise
+from tasks.clusters import components, near_pairs, shingles
 
 BASE = "my card was swallowed by the machine at the station this morning and now I cannot pay"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ratchet.errors import BadInput, BadRecord
-from tasks.holdout_questions import question_text, read_cut, read_questions
+from ratchet.questions import question_text
+from tasks.holdout_questions import read_cut, read_questions
 
 
 def write(folder: Path, name: str, *lines: str) -> None:
