@@ -1,23 +1,39 @@
-"""Near-duplicates: MinHash finds candidates, the Jaccard index of character 5-shingles decides."""
+"""Near-duplicates: MinHash finds candidates, the Jaccard index of character 5-shingles decides. All in numpy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 SHINGLE = 5
 PERMUTATIONS = 128
-MARGIN = 0.3  # candidates are sought below the threshold, where MinHash would miss some
+MISSED = 1e-3  # of the pairs at the threshold, at most
+MARGIN = 0.15  # candidates whose sketches agree so much less than the threshold are no pairs: four standard errors
+NEIGHBOURS = 16  # pairs that a text gives in one band: a template with numbers would give all pairs of thousands
+SKETCH_CHARS = 1 << 20  # sketched at once
+VERIFIED = 4096  # pairs compared at once
+HASH_BITS = 40
+
+Ints = NDArray[np.int64]
+Hashes = NDArray[np.uint64]
 
 
-def shingles(text: str) -> frozenset[str]:
-    """The character 5-shingles of a normalised text; a shorter text is one shingle."""
-    return frozenset(text[i : i + SHINGLE] for i in range(max(1, len(text) - SHINGLE + 1)))
+class Shingled(NamedTuple):
+    """The hashed shingles of texts one after another, the text of each, and where each text's begin."""
+
+    hashes: Hashes
+    text: Ints
+    start: Ints
 
 
 def near_pairs(texts: Sequence[str], *, jaccard: float, seed: int) -> list[tuple[int, int]]:
-    """The pairs of positions (lower first, sorted) of texts whose shingles have at least this Jaccard index.
+    """Pairs of positions (lower first, sorted) that join what is near: whose shingles have at least this Jaccard index.
 
-    Of equal texts, each pairs with the first of them, and the first alone with texts that are near.
+    Of equal texts, each pairs with the first of them, and the first alone with texts that are near. Two texts that hang
+    together already through others need no pair of their own.
 
     Args:
         texts: normalised.
@@ -25,9 +41,16 @@ def near_pairs(texts: Sequence[str], *, jaccard: float, seed: int) -> list[tuple
     """
     first: dict[str, int] = {}
     same = [(first.setdefault(text, i), i) for i, text in enumerate(texts)]
-    sets = {i: shingles(texts[i]) for i in first.values()}
-    candidates = _candidates(sets, max(0.05, jaccard - MARGIN), seed)
-    near = [(i, j) for i, j in candidates if _index(sets[i], sets[j]) >= jaccard]
+    unique, place = list(first), list(first.values())
+    sketch, root = _sketch(unique, seed), np.arange(len(first))
+    near: list[tuple[int, int]] = []
+    for candidates in _candidates(sketch, root, jaccard):
+        for start in range(0, len(candidates), VERIFIED):
+            batch = candidates[start : start + VERIFIED]
+            batch = batch[root[batch[:, 0]] != root[batch[:, 1]]]
+            joined = batch[_indices(unique, batch) >= jaccard]
+            near += [(place[i], place[j]) for i, j in joined.tolist()]
+            _join(root, joined)
     return sorted([(i, j) for i, j in same if i != j] + near)
 
 
@@ -47,19 +70,122 @@ def components(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
     return [root(i) for i in range(count)]
 
 
-def _candidates(sets: dict[int, frozenset[str]], threshold: float, seed: int) -> list[tuple[int, int]]:
-    from datasketch import MinHash, MinHashLSH
+def _join(root: Ints, pairs: Ints) -> None:
+    """Make one of what the pairs connect: `root` is each position's smallest connected position, as in `components`."""
+    ends, changed = np.unique(root[pairs], return_inverse=True)
+    roots = np.array(components(len(ends), changed.reshape(-1, 2).tolist()), np.int64)
+    moved = np.arange(len(root))
+    moved[ends] = ends[roots]
+    root[:] = moved[root]
 
-    index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
-    blank = MinHash(num_perm=PERMUTATIONS, seed=seed)
-    found = []
-    for i, members in sets.items():
-        sketch = blank.copy()
-        sketch.update_batch([member.encode("utf-8", "surrogatepass") for member in members])
-        found += [(j, i) for j in index.query(sketch)]
-        index.insert(i, sketch)
+
+def _shingle(texts: Sequence[str]) -> Shingled:
+    """Every text's shingles as 64-bit hashes; a text shorter than a shingle is one, told apart by its padding."""
+    padded = [text if len(text) >= SHINGLE else text + "\0" * (SHINGLE - len(text)) for text in texts]
+    points = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
+    lengths = np.fromiter(map(len, padded), np.int64, len(padded))
+    counts = lengths - SHINGLE + 1
+    text = np.repeat(np.arange(len(padded)), counts)
+    start = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    first = np.arange(counts.sum()) + text * (SHINGLE - 1)  # where each shingle begins in `points`
+    hashes = np.zeros(len(first), np.uint64)
+    for step in range(SHINGLE):
+        hashes = _mix(hashes * np.uint64(0x9E3779B97F4A7C15) + points[first + step])
+    return Shingled(hashes, text, start)
+
+
+def _mix(values: Hashes) -> Hashes:
+    """Spread the bits (the finaliser of SplitMix64, shortened)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    return values ^ (values >> np.uint64(31))
+
+
+def _sketch(texts: Sequence[str], seed: int) -> NDArray[np.uint32]:
+    """MinHash signatures (n_texts, 128): the least of each text's shingles under 128 multiply-shift hashes."""
+    draw = np.random.default_rng(seed)
+    factors = draw.integers(0, 1 << 63, PERMUTATIONS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    terms = draw.integers(0, 1 << 63, PERMUTATIONS, dtype=np.uint64)
+    found = np.empty((len(texts), PERMUTATIONS), np.uint32)
+    for low, high in _runs([len(text) for text in texts]):
+        part = _shingle(texts[low:high])
+        for k in range(PERMUTATIONS):
+            moved = ((part.hashes * factors[k] + terms[k]) >> np.uint64(32)).astype(np.uint32)
+            found[low:high, k] = np.minimum.reduceat(moved, part.start)
     return found
 
 
-def _index(a: frozenset[str], b: frozenset[str]) -> float:
-    return len(a & b) / len(a | b)
+def _runs(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Ranges of texts of about SKETCH_CHARS together."""
+    low = size = 0
+    for i, length in enumerate(lengths):
+        size += length
+        if size >= SKETCH_CHARS or i == len(lengths) - 1:
+            yield low, i + 1
+            low, size = i + 1, 0
+
+
+def _candidates(sketch: NDArray[np.uint32], root: Ints, jaccard: float) -> Iterator[Ints]:
+    """Pairs (n, 2), lower first, that share a band of their sketches and agree in about as much as they must.
+
+    No pair comes twice, and none whose texts have the same `root`, which the caller changes as it joins texts.
+    """
+    rows, n = _rows_of_a_band(jaccard), len(sketch)
+    seen = np.empty(0, np.int64)
+    for band in range(PERMUTATIONS // rows):
+        key = np.zeros(n, np.uint64)
+        for column in sketch[:, band * rows : (band + 1) * rows].T:
+            key = _mix(key * np.uint64(0x9E3779B97F4A7C15) + column)
+        for codes in _neighbours(key):
+            new = codes[root[codes // n] != root[codes % n]]
+            new = np.sort(new[~_stands_in(new, seen)])
+            seen = np.sort(np.concatenate([seen, new]), kind="stable")  # two sorted runs: merged in linear time
+            pairs = np.stack([new // n, new % n], axis=1)
+            for part in np.array_split(pairs, len(pairs) // 65536 + 1):
+                yield part[(sketch[part[:, 0]] == sketch[part[:, 1]]).mean(axis=1) >= jaccard - MARGIN]
+
+
+def _stands_in(codes: Ints, ordered: Ints) -> NDArray[np.bool_]:
+    if not len(ordered):
+        return np.zeros(len(codes), bool)
+    return np.asarray(ordered[np.minimum(np.searchsorted(ordered, codes), len(ordered) - 1)] == codes)
+
+
+def _rows_of_a_band(jaccard: float) -> int:
+    """The longest band with which a pair at the threshold is missed in all bands with at most probability MISSED."""
+    fitting = [r for r in range(1, 33) if (1 - jaccard**r) ** (PERMUTATIONS // r) <= MISSED]
+    return max(fitting, default=1)
+
+
+def _neighbours(key: Hashes) -> Iterator[Ints]:
+    """Pairs with an equal key, as low * n + high: each with the first of its group, then with the ones before it."""
+    order, n = np.argsort(key, kind="stable"), len(key)
+    is_first = np.ones(n, bool)
+    is_first[1:] = key[order][1:] != key[order][:-1]
+    head = np.maximum.accumulate(np.where(is_first, np.arange(n), 0))
+    yield order[head[~is_first]] * n + order[~is_first]
+    for back in range(1, NEIGHBOURS):
+        late = np.flatnonzero(np.arange(n) - back > head)
+        if len(late):
+            yield order[late - back] * n + order[late]
+
+
+def _indices(texts: Sequence[str], pairs: Ints) -> NDArray[np.float64]:
+    """The Jaccard index of each pair (exact but for collisions of 40-bit hashes inside a pair)."""
+    if not len(pairs):
+        return np.empty(0)
+    one, other = (_members([texts[i] for i in side]) for side in pairs.T.tolist())
+    both = np.sort(np.concatenate([one, other]))
+    shared = _count(both[1:][both[1:] == both[:-1]], len(pairs))
+    return np.asarray(shared / (_count(one, len(pairs)) + _count(other, len(pairs)) - shared))
+
+
+def _members(texts: Sequence[str]) -> Hashes:
+    """The distinct shingles of each text, as text << 40 | hash."""
+    part = _shingle(texts)
+    found = (part.text.astype(np.uint64) << np.uint64(HASH_BITS)) | (part.hashes >> np.uint64(64 - HASH_BITS))
+    found.sort()  # np.unique would hash first, which takes ten times as long
+    return found[np.concatenate([[True], found[1:] != found[:-1]])]
+
+
+def _count(members: Hashes, n: int) -> Ints:
+    return np.bincount((members >> np.uint64(HASH_BITS)).astype(np.int64), minlength=n)
