@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 help:        ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: .venv/ready   ## make the virtual environment from pinned versions and convert the embedded model
+setup: .venv/ready   ## make the virtual environment from pinned versions and convert the embedded models
 
 .venv/ready: requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is missing; Ratchet needs Python 3.11 (PYTHON=/path/to/python3.11)"; exit 2; }
@@ -19,6 +19,7 @@ setup: .venv/ready   ## make the virtual environment from pinned versions and co
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --progress-bar on -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m modelserver.weights
+	@$(BIN)/python -m tasks.embeddings
 	@touch $@
 
 demo: setup  ## one whole improvement cycle, from thumbs to a promoted release (YES=1: without a person; SOURCE=…: on your data)

@@ -8,13 +8,9 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from ratchet.features import Feature
-from ratchet.feedback import UNUSABLE, Claim, Signal, target_of
+from ratchet.feedback import UNUSABLE, Claim, target_of
 from ratchet.files import canonical_json, sha256_text
-from ratchet.records import Feedback
 
-NO_CONSENT = "no consent"
-FALLBACK = "fallback answer"
-NO_FEEDBACK = "no feedback"
 NO_VERDICT = "no verdict in the feedback"
 DISAGREEMENT = "disagreement"
 UNCERTAIN = "source not reliable enough"
@@ -37,17 +33,13 @@ class SetAside:
 
 @dataclass(frozen=True)
 class Example:
-    """An interaction with its right output, exactly as it would be served; messages, variables, contexts are JSON."""
+    """An interaction with its right output, exactly as it would be served."""
 
     example_id: str
     interaction_id: str
     tenant: str
     user_id: str | None
     session_id: str | None
-    messages: str
-    variables: str
-    contexts: str
-    answer: str
     target: str
     label: str | None
     origin: Origin
@@ -60,17 +52,6 @@ class Belief(NamedTuple):
 
     target: str | None
     probability: float
-
-
-def bar(row: Mapping[str, Any], feedbacks: Sequence[Feedback], signals: Sequence[Signal]) -> SetAside | None:
-    """Why an answer is not looked at, whatever is said about it; None where it is."""
-    if row["consent"] is False:
-        return SetAside(NO_CONSENT)
-    if row["fallback"]:
-        return SetAside(FALLBACK)
-    if not feedbacks and not signals:
-        return SetAside(NO_FEEDBACK)
-    return None
 
 
 def resolve(
@@ -87,13 +68,15 @@ def resolve(
     Inside a rank the output is taken that is right with at least `min_belief`; where none is, the answer is set aside.
 
     Args:
-        row: an interaction with the columns of the stage snapshot.
+        row: the ids of an interaction; also its `output` where nothing is claimed.
         claims: `claims_of` it.
         feature: its schema says what the label of a target is.
         reliability: how often each source is right; those that are missing count as their type does (PRIOR).
         min_belief: above 0.5, so that two sources alike that contradict each other decide nothing.
     """
-    own = claims[0].own if claims else None
+    if not claims:
+        return SetAside(UNUSABLE if target_of(feature, row["output"]) is None else NO_VERDICT)
+    own = claims[0].own
     is_denied, doubt = False, 0.0
     for said in _by_rank(claims):
         found = believe(said, reliability or {})
@@ -104,7 +87,7 @@ def resolve(
         if found.target is not None and not (is_denied and found.target == own):
             return _example(row, feature, deciding, reliability or {})
         is_denied = True
-    return SetAside(_why_nothing_is_right(claims, feature, row["output"]), doubt)
+    return SetAside(_why_nothing_is_right(claims), doubt)
 
 
 def believe(claims: Sequence[Claim], reliability: Reliability) -> Belief:
@@ -131,9 +114,9 @@ def believe(claims: Sequence[Claim], reliability: Reliability) -> Belief:
 
 
 def reliability_of(claim: Claim, reliability: Reliability) -> float:
-    """How often the source of a claim is right; a derived signal, as often as it was measured to predict."""
+    """How often the source of a claim is right; a derived signal is heard like a user's thumb."""
     if claim.is_derived:
-        return min(PRIOR["user"], 0.5 + claim.weight / 2)
+        return PRIOR["user"]
     return reliability.get(claim.source, PRIOR[claim.source_type])
 
 
@@ -153,9 +136,7 @@ def _why_undecided(said: Sequence[Claim]) -> str:
     return DISAGREEMENT if len(named) > 1 or (is_denied and own in named) else UNCERTAIN
 
 
-def _why_nothing_is_right(claims: Sequence[Claim], feature: Feature, answer: str) -> str:
-    if not claims:
-        return UNUSABLE if target_of(feature, answer) is None else NO_VERDICT
+def _why_nothing_is_right(claims: Sequence[Claim]) -> str:
     flaws = sorted({claim.flaw for claim in claims if claim.flaw is not None})
     return flaws[0] if flaws else REPHRASED if _is_rephrased(claims) else NEGATIVE
 
@@ -173,19 +154,15 @@ def _example(row: Mapping[str, Any], feature: Feature, deciding: Sequence[Claim]
         tenant=row["tenant"],
         user_id=row["user_id"],
         session_id=row["session_id"],
-        messages=row["messages"],
-        variables=row["variables"],
-        contexts=row["contexts"],
-        answer=row["output"],
         target=target,
         label=feature.label_of(target),
         origin="correction" if not is_own else "accept" if all(c.kind == "accept" for c in deciding) else "confirmed",
-        weight=max(_weight(claim, reliability) for claim in deciding),
+        weight=max(weigh(claim, reliability) for claim in deciding),
         feedback_at=max(claim.at for claim in deciding),
     )
 
 
-def _weight(claim: Claim, reliability: Reliability) -> float:
+def weigh(claim: Claim, reliability: Reliability) -> float:
     """A claim's weight, scaled by how far its source has proven better than chance, against others of its type."""
     if claim.is_derived:
         return claim.weight

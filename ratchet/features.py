@@ -150,6 +150,8 @@ class Feature(Section):
     approval: ApprovalPolicy = ApprovalPolicy()
     sources: Sources = Sources()
     privacy: Privacy = Privacy()
+    consent: Literal["unless_refused", "required"] = "unless_refused"
+    licence: str | None = None
     contract: tuple[Term, ...] = ()
 
     @field_validator("contract")

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import json
-import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from datetime import datetime
+from typing import Any, Literal
 
 from ratchet.errors import BadInput
 from ratchet.features import Feature
 from ratchet.questions import normalise, question_text
 from ratchet.records import Feedback
+from ratchet.signals import WEIGHT, Signal
 
 SourceType = Literal["agent", "user", "judge", "system"]
 
-REPHRASE_WITHIN = timedelta(minutes=10)
-REPHRASE_OVERLAP = 0.5  # shared words of all words of the two turns
 GOOD_RATING, BAD_RATING = 0.75, 0.25
 CORRECTION_WEIGHT = {"agent": 1.0, "user": 0.8, "judge": 0.5, "system": 0.5}
 CONFIRMED_WEIGHT = {"agent": 1.0, "user": 0.5, "judge": 0.3, "system": 0.3}
-SIGNAL_WEIGHT = {"rephrase": 0.6, "escalation": 0.6, "accept": 0.0, "abandon": 0.0}
-DERIVED = "signal:"  # what we derived from a session: the source id is `signal:<kind>`
-
-
-class Signal(NamedTuple):
-    """An implicit signal that was derived from a session; `confidence` is 0 to 1."""
-
-    kind: str
-    at: datetime
-    confidence: float
 
 
 @dataclass(frozen=True)
@@ -46,7 +32,8 @@ class Claim:
         target: what the source says is right; None for "wrong, I do not say what is right".
         is_written: the source wrote the right output, rather than pressed a thumb.
         weight: of an example that rests on this claim alone, 0 to 1, before the source's reliability is known.
-        kind: of the feedback, or of the signal that we derived.
+        kind: of the feedback, or of the signal.
+        is_derived: nobody said it, we concluded it from what the user did next; the source id is then the kind.
         flaw: why what was written cannot be a target; the claim is then "wrong", as `target` says.
     """
 
@@ -62,18 +49,14 @@ class Claim:
     target: str | None
     is_written: bool
     weight: float
-    kind: str
+    kind: str = "thumb"
+    is_derived: bool = False
     flaw: str | None = None
 
     @property
     def source(self) -> tuple[str, str]:
         """Who claims it: type and id."""
         return (self.source_type, self.source_id)
-
-    @property
-    def is_derived(self) -> bool:
-        """Whether nobody said it: we concluded it from what the user did next."""
-        return self.source_id.startswith(DERIVED)
 
 
 BAD_LABEL = "label not in schema"
@@ -113,22 +96,6 @@ def claims_of(
     return _last_word_of_each(found)
 
 
-def find_rephrased(rows: Iterable[Mapping[str, Any]]) -> dict[str, datetime]:
-    """The interactions whose session goes on, within ten minutes, with nearly the same words; when it does."""
-    sessions: dict[tuple[str, str], list[tuple[datetime, str, set[str]]]] = defaultdict(list)
-    for row in rows:
-        if row["session_id"]:
-            turn = (datetime.fromisoformat(row["at"]), row["interaction_id"], _words(row["input_text"]))
-            sessions[(row["tenant"], row["session_id"])].append(turn)
-    found = {}
-    for turns in sessions.values():
-        for (at, interaction_id, words), (next_at, _, next_words) in pairwise(sorted(turns, key=lambda t: t[:2])):
-            overlap = len(words & next_words) / max(1, len(words | next_words))
-            if next_at - at <= REPHRASE_WITHIN and overlap >= REPHRASE_OVERLAP:
-                found[interaction_id] = next_at
-    return found
-
-
 def target_of(feature: Feature, value: Any) -> str | None:
     """The value as it would be served; None where it cannot be."""
     is_text = feature.output_schema is not None or isinstance(value, str)
@@ -156,11 +123,11 @@ def _said(said: Feedback, feature: Feature, own: str | None) -> dict[str, Any] |
 
 
 def _derived(signal: Signal, own: str | None) -> dict[str, Any] | None:
-    weight = SIGNAL_WEIGHT[signal.kind] * signal.confidence
+    weight = WEIGHT[signal.kind] * signal.confidence
     is_good = signal.kind == "accept"
     if weight <= 0 or (is_good and own is None):
         return None
-    who = {"source_type": "system", "source_id": DERIVED + signal.kind, "at": signal.at, "kind": signal.kind}
+    who = {"source_type": "system", "source_id": signal.kind, "at": signal.at, "kind": signal.kind, "is_derived": True}
     return who | {"target": own if is_good else None, "is_written": False, "weight": weight}
 
 
@@ -177,11 +144,7 @@ def _is_good(said: Feedback) -> bool | None:
 
 
 def _last_word_of_each(claims: list[Claim]) -> list[Claim]:
-    last: dict[tuple[str, str], Claim] = {}
+    last: dict[tuple[bool, str, str], Claim] = {}
     for claim in sorted(claims, key=lambda c: (c.is_written, c.at, c.target or "")):
-        last[claim.source] = claim
+        last[claim.is_derived, *claim.source] = claim
     return [last[source] for source in sorted(last)]
-
-
-def _words(text: str) -> set[str]:
-    return set(re.findall(r"\w+", text.casefold()))

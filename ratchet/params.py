@@ -43,12 +43,23 @@ class ValidateParams(Section):
 
 
 class CurateParams(Section):
-    """Which examples are kept, and how they are split."""
+    """Which examples are kept, how they are split, and what people are asked to look at."""
 
     near_duplicate_jaccard: float = Share
+    embedding_cosine: float = Share
+    min_belief: float = Field(gt=0.5, le=1)
+    prior_votes: float = Field(gt=0)
     max_user_share: float = Share
+    max_session_share: float = Share
+    max_tenant_share: float = Share
+    max_label_share: float = Share
     rehearsal_share: float = Share
+    accept_share: float = Share
+    label_noise_min_items: int = Field(ge=1)
+    label_noise_max_items: int = Field(ge=1)
     validation_share: float = Share
+    review_items: int = Field(ge=0)
+    blind_items: int = Field(ge=0)
     seed: int
 
 

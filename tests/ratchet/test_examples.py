@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratchet.examples import Example, SetAside, bar, resolve
+from ratchet.examples import Example, SetAside, resolve
 from ratchet.features import Feature
-from ratchet.feedback import Signal, claims_of
+from ratchet.feedback import claims_of
 from ratchet.records import Feedback
+from ratchet.signals import Signal
 from tests.routing_clone import feature_fields, target
 
 ROUTING = Feature.model_validate(feature_fields())
@@ -35,8 +36,8 @@ def said(kind: str, value: Any, by: str = "agent:ana", minutes: int = 1) -> Feed
 
 def outcome(*feedbacks: Feedback, feature: Feature = ROUTING, rephrased: bool = False, **changes: Any) -> str:
     """`target/origin/weight`, or the reason."""
-    asked, signals = row(**changes), [Signal("rephrase", AT, 1.0)] if rephrased else []
-    found = bar(asked, feedbacks, signals) or resolve(asked, claims_of(asked, feedbacks, feature, signals), feature)
+    asked, signals = row(**changes), [Signal("i1", "rephrase", AT, 0.8)] if rephrased else []
+    found = resolve(asked, claims_of(asked, feedbacks, feature, signals), feature)
     return found.reason if isinstance(found, SetAside) else f"{found.target}/{found.origin}/{found.weight}"
 
 
@@ -67,19 +68,13 @@ CASES = [
     ([said("correction", {"team": "loans"})], "label not in schema"),
     ([said("comment", "hm", "user:u")], "no verdict in the feedback"),
     ([said("rating", 0.5, "user:u")], "no verdict in the feedback"),
-    ([], "no feedback"),
+    ([], "no verdict in the feedback"),
 ]
 
 
 @pytest.mark.parametrize(("feedbacks", "expected"), CASES)
 def test_feedback_is_resolved(feedbacks: list[Feedback], expected: str) -> None:
     assert outcome(*feedbacks) == expected
-
-
-def test_answers_without_consent_and_fallbacks_teach_nothing() -> None:
-    assert outcome(UP, consent=False) == "no consent"
-    assert outcome(UP, fallback=True) == "fallback answer"
-    assert outcome(UP, consent=True) == f"{CARDS}/confirmed/0.5"
 
 
 def test_asking_again_is_a_no_that_only_an_agent_or_a_correction_outweighs() -> None:

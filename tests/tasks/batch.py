@@ -13,6 +13,7 @@ import yaml
 
 from ratchet.files import canonical_json, read_json
 from ratchet.params import Params, load_params
+from ratchet.settings import Settings
 from tasks.curate import curate
 from tasks.snapshot import snapshot
 from tasks.validate import validate
@@ -121,7 +122,7 @@ class Batch:
         self.write_raw(extra)
         snapshot(self.params())
         validate(self.params(), self.root)
-        return curate(self.params(), self.root)
+        return curate(self.params(), self.root, Settings.from_env().cache)
 
     def metrics(self, stage: str) -> dict[str, Any]:
         return dict(read_json(self.root / f"data/routing/metrics/{stage}.json"))

@@ -12,6 +12,7 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from ratchet.errors import BadInput
+from ratchet.settings import Settings
 from tasks.curate import curate, main
 from tests.routing_clone import target
 from tests.tasks.batch import Batch, question
@@ -100,7 +101,7 @@ def test_two_runs_give_the_same_bytes_whatever_the_order_of_the_lines(batch: Bat
     batch.run(["{"])
     before = batch.outputs()
     batch.run(["{"])
-    assert batch.outputs() == before and len(before) == 9
+    assert batch.outputs() == before and len(before) == 12
     batch.interactions.reverse()
     batch.feedback.reverse()
     batch.run()
@@ -151,7 +152,7 @@ def test_no_text_is_in_the_metrics(batch: Batch) -> None:
 
 def test_a_missing_input_is_one_line_and_exit_code_2(batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(BadInput, match="run the stage validate first"):
-        curate(batch.params(), batch.root)
+        curate(batch.params(), batch.root, Settings.from_env().cache)
     assert main() == 2
     batch.correct(3)
     batch.run()

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ratchet.records import parse_feedback, parse_interaction
+from ratchet.settings import Settings
 from ratchet.store import open_store
 from tasks.curate import curate
 from tasks.harvest import Watermark, harvest
@@ -49,7 +50,7 @@ def test_personal_data_in_every_field_reaches_no_file(tmp_path: Path, monkeypatc
         harvest(store, "routing", raw, after=Watermark(), key=b"k" * 32)
     snapshot(batch.params())
     assert validate(batch.params(), tmp_path)["quarantined"] == 0
-    assert curate(batch.params(), tmp_path)["used"] > 0
+    assert curate(batch.params(), tmp_path, Settings.from_env().cache)["used"] > 0
     files = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
     assert len(files) > 10 and any("<EMAIL_" in decoded(path) for path in files)
     assert not [(path.name, p) for path in files for p in (*PLANTS, "4111111111111111") if p in decoded(path)]

@@ -1,0 +1,134 @@
+"""Reads what curate works on: the interactions about which something is claimed. The others are counted where they lie.
+
+The joins and counts are DuckDB's, which streams the file; in Python is only what was spoken about.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter
+
+from ratchet.examples import resolve
+from ratchet.features import Feature
+from ratchet.feedback import claims_of
+from ratchet.records import Feedback
+from ratchet.signals import WEIGHT, Signal, derive_signals
+
+Row = dict[str, Any]
+FEEDBACK = TypeAdapter(list[Feedback])
+BATCH = 4096
+MEMORY = "1GB"
+THREADS = 2
+TURNS = """
+    SELECT tenant, session_id, user_id, "at", interaction_id, input_text, output FROM valid WHERE session_id <> ''
+    QUALIFY count(*) OVER (PARTITION BY tenant, session_id) > 1 OR trim(output) = ''
+    ORDER BY tenant, session_id, "at", interaction_id
+"""
+JUDGED = """
+    CREATE TEMP VIEW judged AS SELECT valid.*,
+        CASE WHEN consent IS FALSE OR (getvariable('consent_is_required') AND consent IS NULL) THEN 'no consent'
+             WHEN left_out.reason IS NOT NULL THEN left_out.reason
+             WHEN fallback THEN 'fallback answer'
+             WHEN n_feedback = 0 AND signalled.interaction_id IS NULL THEN 'no feedback' END AS barred
+    FROM valid LEFT JOIN signalled USING (interaction_id) LEFT JOIN left_out USING (tenant)
+"""
+COUNTED = "SELECT barred, count(*) FROM judged WHERE barred IS NOT NULL GROUP BY barred"
+SPOKEN_OF = """
+    SELECT interaction_id, tenant, user_id, session_id, messages, variables, output, feedback
+    FROM judged WHERE barred IS NULL ORDER BY "at", interaction_id
+"""
+TEXTS = """
+    SELECT interaction_id, messages, variables, contexts, output FROM valid SEMI JOIN wanted USING (interaction_id)
+"""
+IDS = ("interaction_id", "tenant", "user_id", "session_id")
+
+
+class Gathered(NamedTuple):
+    """The rows with claims (by time), how many rows there are in all, and why the others are not looked at."""
+
+    rows: list[Row]
+    n_rows: int
+    aside: Counter[str]
+
+
+@contextmanager
+def open_valid(path: Path) -> Iterator[Any]:
+    """A DuckDB connection with the table `valid`; it spills to a folder that goes with it."""
+    import duckdb
+
+    with tempfile.TemporaryDirectory() as spill:
+        config = {"threads": THREADS, "memory_limit": MEMORY, "temp_directory": spill}
+        with duckdb.connect(config=config) as connection:
+            connection.read_parquet(str(path)).create_view("valid")
+            yield connection
+
+
+def tenants_in(connection: Any) -> list[str]:
+    """The tenants of the batch, sorted."""
+    return [name for (name,) in connection.execute("SELECT DISTINCT tenant FROM valid ORDER BY 1").fetchall()]
+
+
+def gather(connection: Any, feature: Feature, left_out: Mapping[str, str]) -> Gathered:
+    """Every interaction that is spoken about and may be learned from: its ids, `claims` and `feedback_ids`.
+
+    The other texts stay in the file; `texts_of` reads those that are needed.
+
+    Args:
+        connection: of `open_valid`.
+        feature: says how a target is written and whether silence on consent is consent.
+        left_out: tenants that are not learned from, with the reason.
+    """
+    signals = find_signals(connection)
+    _register(connection, "signalled", {"interaction_id": sorted(signals)})
+    _register(connection, "left_out", {"tenant": list(left_out), "reason": list(left_out.values())})
+    connection.execute(f"SET VARIABLE consent_is_required = {feature.consent == 'required'}")
+    connection.execute(JUDGED)
+    aside = Counter(dict(connection.execute(COUNTED).fetchall()))
+    rows = []
+    for batch in connection.sql(SPOKEN_OF).to_arrow_reader(BATCH):
+        for row in batch.to_pylist():
+            found = with_claims(row, feature, signals.get(row["interaction_id"], []))
+            if found["claims"]:
+                rows.append(found)
+            else:
+                aside[resolve(row, [], feature).reason] += 1
+    return Gathered(rows, len(rows) + aside.total(), aside)
+
+
+def texts_of(connection: Any, ids: Sequence[str]) -> dict[str, Row]:
+    """What was asked and answered in the interactions named: messages, variables and contexts as JSON, and output."""
+    _register(connection, "wanted", {"interaction_id": ids})
+    found = connection.sql(TEXTS)
+    return {row["interaction_id"]: row for batch in found.to_arrow_reader(BATCH) for row in batch.to_pylist()}
+
+
+def find_signals(connection: Any) -> dict[str, list[Signal]]:
+    """The derived signals that weigh something, by interaction; sessions are streamed."""
+    found: dict[str, list[Signal]] = defaultdict(list)
+    reader = connection.sql(TURNS).to_arrow_reader(BATCH)
+    for signal in derive_signals(turn for batch in reader for turn in batch.to_pylist()):
+        if WEIGHT[signal.kind] > 0:
+            found[signal.interaction_id].append(signal)
+    return found
+
+
+def with_claims(row: Row, feature: Feature, signals: Sequence[Signal]) -> Row:
+    """The ids of a row and what is claimed about its answer."""
+    feedbacks = FEEDBACK.validate_json(row["feedback"])
+    return {
+        **{name: row[name] for name in IDS},
+        "claims": claims_of(row, feedbacks, feature, signals),
+        "feedback_ids": sorted(f.feedback_id for f in feedbacks),
+    }
+
+
+def _register(connection: Any, name: str, columns: Mapping[str, Sequence[str]]) -> None:
+    import pyarrow as pa
+
+    connection.register(name, pa.table({key: pa.array(values, pa.string()) for key, values in columns.items()}))
