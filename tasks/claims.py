@@ -5,6 +5,7 @@ The joins and counts are DuckDB's, which streams the file; in Python is only wha
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,6 +47,7 @@ SPOKEN_OF = """
 TEXTS = """
     SELECT interaction_id, messages, variables, contexts, output FROM valid SEMI JOIN wanted USING (interaction_id)
 """
+CONTEXTS = "SELECT contexts FROM judged WHERE barred IS NULL AND contexts <> '[]'"
 IDS = ("interaction_id", "tenant", "user_id", "session_id")
 
 
@@ -126,6 +128,17 @@ def with_claims(row: Row, feature: Feature, signals: Sequence[Signal]) -> Row:
         "claims": claims_of(row, feedbacks, feature, signals),
         "feedback_ids": sorted(f.feedback_id for f in feedbacks),
     }
+
+
+def passages(connection: Any) -> Iterator[str]:
+    """Each text that the application retrieved for an answer that was spoken about, once."""
+    seen: set[int] = set()
+    for batch in connection.sql(CONTEXTS).to_arrow_reader(BATCH):
+        for (contexts,) in zip(batch.column(0).to_pylist(), strict=True):
+            for context in json.loads(contexts):
+                if hash(context["text"]) not in seen:
+                    seen.add(hash(context["text"]))
+                    yield context["text"]
 
 
 def _register(connection: Any, name: str, columns: Mapping[str, Sequence[str]]) -> None:

@@ -25,7 +25,7 @@ from ratchet.settings import Settings
 from ratchet.tenants import find_left_out, load_tenants
 from tasks.balance import Row, balance, split
 from tasks.blind import draw_blind
-from tasks.claims import gather, open_valid, tenants_in, texts_of
+from tasks.claims import gather, open_valid, passages, tenants_in, texts_of
 from tasks.curated import count_used, write_examples
 from tasks.dataset_card import write_card
 from tasks.decontaminate import IN_HOLDOUT, Held, cluster, count_held_elsewhere, read_held
@@ -86,7 +86,7 @@ def curate(params: Params, repo: Path, cache: Path) -> dict[str, Any]:
         review = write_queue(questions, texts_of(valid, [question.interaction_id for question in questions]))
         asked = {text for text, why in zip(held.texts, held.reasons, strict=True) if why == IN_HOLDOUT}
         blind = draw_blind(valid, asked, own)
-    elsewhere = count_held_elsewhere(held, params.inputs / "champion.json", params.inputs.glob("articles.jsonl"))
+        elsewhere = count_held_elsewhere(held, params.inputs / "champion.json", passages(valid))
     write_whole(params.outputs / "review.jsonl", review)
     write_whole(params.outputs / "blind.jsonl", blind)
     metrics = {
@@ -119,10 +119,14 @@ def away_from_held(rows: Sequence[Row], held: Held, params: CurateParams, cache:
 
 
 def reliability_in(rows: Sequence[Row], feature: Feature, params: CurateParams) -> Reliability:
-    """How often each source is right. Labels of near-duplicates can be compared, free texts on one answer only."""
-    labels_agree = feature.enum_field() is not None
+    """How often each source is right. Labels of one question can be compared, free texts on one answer only.
+
+    One question, not one cluster: where near-duplicates differ in what is right, nobody has been wrong.
+    """
+    is_labelled = feature.enum_field() is not None
     claims = [claim for row in rows for claim in row["claims"]]
-    items = [row["cluster_id"] if labels_agree else n for n, row in enumerate(rows) for _ in row["claims"]]
+    numbers: dict[str, int] = {}
+    items = [numbers.setdefault(c.text if is_labelled else c.interaction_id, len(numbers)) for c in claims]
     return estimate_reliability(claims, items, prior_votes=params.prior_votes)
 
 

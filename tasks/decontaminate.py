@@ -9,14 +9,12 @@ training questions have such a test question, 97 % of the pairs share the label)
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from ratchet.errors import BadRecord
 from ratchet.files import read_json
 from ratchet.params import CurateParams
 from ratchet.questions import normalise
@@ -60,18 +58,22 @@ def cluster(texts: Sequence[str], held: Held, params: CurateParams, cache: Path)
     return Clustered(roots[len(held.texts) :], [why or like for why, like in zip(barred, alike, strict=True)])
 
 
-def count_held_elsewhere(held: Held, champion: Path, corpora: Iterable[Path]) -> dict[str, int]:
+def count_held_elsewhere(held: Held, champion: Path, passages: Iterable[str]) -> dict[str, int]:
     """How many holdout questions stand word for word where a release could copy from: demonstrations, index.
 
     They are reported, not removed: the demonstrations are the champion's, the index is the application's.
+
+    Args:
+        champion: its manifest.
+        passages: what the application retrieved, as far as the batch shows it.
     """
     asked = {text for text, why in zip(held.texts, held.reasons, strict=True) if why == IN_HOLDOUT and text}
-    shown = [normalise(text) for text in _demonstrations(champion)]
-    indexed = [normalise(line) for path in corpora for line in _texts_of(path)]
-    return {
-        "demonstrations": sum(any(text == other for other in shown) for text in asked),
-        "index": sum(any(text in other for other in indexed) for text in asked),
-    }
+    shown = {normalise(text) for text in _demonstrations(champion)}
+    indexed: set[str] = set()
+    for passage in passages:
+        plain = f" {normalise(passage)} "
+        indexed |= {text for text in asked - indexed if f" {text} " in plain}
+    return {"demonstrations": len(asked & shown), "index": len(indexed)}
 
 
 def _near_in_meaning(texts: Sequence[str], held: Held, cosine: float, cache: Path) -> list[str | None]:
@@ -94,14 +96,3 @@ def _demonstrations(champion: Path) -> list[str]:
         return []
     prompt = read_json(champion).get("prompt", {})
     return [str(shown["input"]) for shown in prompt.get("demonstrations", [])]
-
-
-def _texts_of(path: Path) -> Iterator[str]:
-    """The text of each article of an index."""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            try:
-                row: Any = json.loads(line)
-                yield f"{row.get('title', '')} {row['text']}"
-            except (ValueError, KeyError, AttributeError) as error:
-                raise BadRecord(f'{path.name}:{number}: an article needs "text"') from error

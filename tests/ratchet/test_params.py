@@ -58,9 +58,9 @@ def test_every_wrong_key_is_told_at_once(tmp_path: Path) -> None:
     path = changed(tmp_path, "curate", {"seed": 1})
     with pytest.raises(SettingsInvalid) as caught:
         load_params(path)
-    assert len(str(caught.value).splitlines()) == len(
-        CurateParams.model_fields
-    ) - 1 and "curate.max_user_share: Field required" in str(caught.value)
+    told = str(caught.value)
+    missing = len(CurateParams.model_fields) - 1
+    assert len(told.splitlines()) == missing and "curate.max_user_share: Field required" in told
 
 
 @pytest.mark.parametrize("content", [b"a: [1", b"a: \xe9", b"a: \x00", b"", b"- 1", b"text"])
