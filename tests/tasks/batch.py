@@ -131,6 +131,9 @@ class Batch:
         rows: list[dict[str, Any]] = pq.read_table(self.root / f"data/routing/{name}.parquet").to_pylist()
         return rows
 
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.root / "data/routing" / name).read_text().splitlines()]
+
     def examples(self) -> list[dict[str, Any]]:
         return [*self.table("curated/train"), *self.table("curated/validation")]
 

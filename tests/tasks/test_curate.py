@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +194,136 @@ def test_every_row_is_used_quarantined_set_aside_or_rejected(
     assert taken["feedback"] + taken["rejected"] - taken["rejected_interactions"] == len(said)
     assert taken["interactions"] == curated["used"] + curated["set_aside"] + valid["quarantined"]
     assert len(batch.examples()) == curated["used"] == len({row["example_id"] for row in batch.examples()})
+
+
+def test_who_did_not_consent_and_what_was_a_fallback_is_set_aside(batch: Batch) -> None:
+    for changes in ({"consent": False}, {"fallback": True}, {"consent": True}, {"tenant": "default"}):
+        batch.say(batch.ask(question(len(batch.interactions)), **changes), "correction", "loans")
+    metrics = batch.run()
+    assert (metrics["used"], reasons(metrics)) == (2, {"fallback answer": 1, "no consent": 1})
+
+
+def test_where_consent_is_required_silence_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    strict = Batch(tmp_path, consent="required")
+    for consent in (None, True, False):
+        strict.say(strict.ask(question(len(strict.interactions)), consent=consent), "correction", "loans")
+    metrics = strict.run()
+    assert (metrics["used"], metrics["blind"], reasons(metrics)) == (1, 1, {"no consent": 2})
+
+
+def test_sources_that_prove_right_settle_what_others_leave_open(batch: Batch) -> None:
+    for number in range(16):
+        asked = batch.ask(question(number))
+        batch.say(asked, "correction", "loans")
+        batch.say(asked, "correction", "loans", by="user:true")
+        batch.say(asked, "correction", "cards", by="user:liar")
+    open_question = batch.ask(question(16))
+    batch.say(open_question, "correction", "loans", by="user:true")
+    batch.say(open_question, "correction", "cards", by="user:liar")
+    metrics = batch.run()
+    (settled,) = [row for row in batch.examples() if row["interaction_id"] == open_question]
+    assert settled["label"] == "loans" and settled["weight"] > 0.8
+    assert metrics["reliability"] == {"below 0.5": 1, "0.5 to 0.7": 0, "0.7 to 0.9": 0, "0.9 and above": 2}
+
+
+def test_what_only_a_liar_says_goes_to_a_person(batch: Batch) -> None:
+    for number in range(16):
+        asked = batch.ask(question(number))
+        batch.say(asked, "correction", "loans")
+        batch.say(asked, "correction", "cards", by="user:liar")
+    batch.say(batch.ask(question(16)), "correction", "cards", by="user:liar")
+    assert reasons(batch.run()) == {"source not reliable enough": 1}
+    (line,) = batch.lines("review.jsonl")
+    assert (line["reason"], line["interaction_id"]) == ("source not reliable enough", "i0016")
+
+
+def test_disagreement_goes_to_a_person_with_what_was_said(batch: Batch) -> None:
+    asked = batch.ask(question(1))
+    batch.say(asked, "correction", "loans", by="agent:ana")
+    batch.say(asked, "correction", "cards", by="agent:ben")
+    batch.run()
+    (line,) = batch.lines("review.jsonl")
+    assert [s["target"] for s in line["suggestions"]] == [target("cards"), target("loans")]
+    assert line["uncertainty"] == pytest.approx(0.505, abs=0.01)
+
+
+def test_the_blind_sample_holds_questions_without_answers_and_none_of_the_holdout(batch: Batch) -> None:
+    batch.correct(5)
+    for number in range(5, 30):
+        batch.ask(question(number), answer="loans")
+    batch.write_holdout([{"text": question(3).upper(), "expected": "cards"}])
+    batch.run()
+    drawn = batch.lines("blind.jsonl")
+    assert len(drawn) == 29 and all(set(row) == {"item_id", "messages", "contexts", "variables"} for row in drawn)
+    assert question(3) not in [row["messages"][0]["content"] for row in drawn]
+
+
+def test_the_blind_sample_is_uniform_whether_or_not_anything_was_said(batch: Batch) -> None:
+    batch.write_params(curate={"blind_items": 60})
+    batch.correct(100)
+    for number in range(100, 200):
+        batch.ask(question(number))
+    batch.run()
+    spoken = {question(number) for number in range(100)}
+    said = sum(row["messages"][0]["content"] in spoken for row in batch.lines("blind.jsonl"))
+    assert len(batch.lines("blind.jsonl")) == 60 and 20 <= said <= 40  # 30 expected; 2.6 standard deviations
+
+
+def test_an_example_names_the_interactions_and_feedback_of_its_whole_cluster(batch: Batch) -> None:
+    text = "the machine at the station swallowed my card this morning"
+    for end in ("", " please"):
+        batch.say(batch.ask(text + end), "correction", "loans")
+    batch.say("i0000", "comment", "thanks", by="user:u")
+    batch.run()
+    (row,) = batch.examples()
+    assert row["interaction_ids"] == '["i0000","i0001"]' and row["feedback_ids"] == '["f0000","f0001","f0002"]'
+    assert row["answer"] == target("cards") and row["tenant"] == "default"
+
+
+def test_a_card_says_what_the_data_is(batch: Batch) -> None:
+    batch.correct(4)
+    batch.say(batch.ask("x y z"), "thumb", False)
+    batch.run()
+    card = (batch.root / "data/routing/card.md").read_text()
+    assert "| used | 4 |" in card and "| negative without correction | 1 |" in card and "please" not in card
+
+
+def test_a_doubted_label_stays_where_an_agent_gave_it(batch: Batch) -> None:
+    about = {"cards": ["plastic", "chip", "wallet", "terminal"], "loans": ["mortgage", "interest", "lender", "debt"]}
+    for number in range(220):
+        told, words = ("cards", "loans")[number % 2], about[("cards", "loans")[number % 2]]
+        text = f"{words[number // 2 % 4]} {words[number // 8 % 4]} {question(number)} {number * 7919}"
+        given = {7: "cards", 9: "cards"}.get(number, told)  # loans that are called cards
+        batch.say(batch.ask(text, answer=told), "correction", given, by="agent:ana" if number != 9 else "user:u9")
+    metrics = batch.run()
+    assert metrics["reasons"]["label looks wrong"] == 1
+    queued = [line["interaction_id"] for line in batch.lines("review.jsonl") if line["reason"] == "label looks wrong"]
+    assert sorted(queued) == ["i0007", "i0009"]
+    assert "i0007" in {row["interaction_id"] for row in batch.examples()}
+
+
+def run_as_stage(root: Path) -> subprocess.Popen[bytes]:
+    places = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    return subprocess.Popen([sys.executable, "-m", "tasks.curate"], cwd=root, env=os.environ | places, stderr=-3)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_anywhere_leaves_nothing_behind_that_changes_the_next(batch: Batch) -> None:
+    batch.correct(40)
+    batch.run()
+    assert run_as_stage(batch.root).wait() == 0
+    before, draw = batch.outputs(), random.Random(1)
+    before.pop("timings/curate.json")
+    for _ in range(6):
+        killed = run_as_stage(batch.root)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            killed.wait(timeout=draw.uniform(0.3, 6))
+        killed.kill()
+        killed.wait()
+    assert run_as_stage(batch.root).wait() == 0
+    after = batch.outputs()
+    assert {name: content for name, content in after.items() if name in before} == before
+    assert all(
+        name.split("/")[-1].startswith(".") or name == "timings/curate.json" for name in set(after) - set(before)
+    )
