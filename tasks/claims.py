@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
-from ratchet.examples import resolve
+from ratchet.examples import SetAside, resolve
 from ratchet.features import Feature
 from ratchet.feedback import claims_of
 from ratchet.records import Feedback
@@ -99,7 +99,9 @@ def gather(connection: Any, feature: Feature, left_out: Mapping[str, str]) -> Ga
             if found["claims"]:
                 rows.append(found)
             else:
-                aside[resolve(row, [], feature).reason] += 1
+                nothing = resolve(row, [], feature)
+                assert isinstance(nothing, SetAside)
+                aside[nothing.reason] += 1
     return Gathered(rows, len(rows) + aside.total(), aside)
 
 

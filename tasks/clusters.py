@@ -73,7 +73,7 @@ def components(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
 def _join(root: Ints, pairs: Ints) -> None:
     """Make one of what the pairs connect: `root` is each position's smallest connected position, as in `components`."""
     ends, changed = np.unique(root[pairs], return_inverse=True)
-    roots = np.array(components(len(ends), changed.reshape(-1, 2).tolist()), np.int64)
+    roots = np.array(components(len(ends), ((int(i), int(j)) for i, j in changed.reshape(-1, 2))), np.int64)
     moved = np.arange(len(root))
     moved[ends] = ends[roots]
     root[:] = moved[root]
@@ -184,7 +184,7 @@ def _members(texts: Sequence[str]) -> Hashes:
     part = _shingle(texts)
     found = (part.text.astype(np.uint64) << np.uint64(HASH_BITS)) | (part.hashes >> np.uint64(64 - HASH_BITS))
     found.sort()  # np.unique would hash first, which takes ten times as long
-    return found[np.concatenate([[True], found[1:] != found[:-1]])]
+    return np.asarray(found[np.concatenate([[True], found[1:] != found[:-1]])])
 
 
 def _count(members: Hashes, n: int) -> Ints:

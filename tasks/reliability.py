@@ -123,7 +123,7 @@ def _chance_right(votes: Votes, reliability: Floats, anchored: NDArray[np.bool_]
     np.maximum.at(most, votes.item_of_slot, score)
     chance = np.exp(score - most[votes.item_of_slot])
     chance /= np.bincount(votes.item_of_slot, chance)[votes.item_of_slot]
-    return np.where(votes.is_denial, 1 - chance[votes.slot], chance[votes.slot])
+    return np.asarray(np.where(votes.is_denial, 1 - chance[votes.slot], chance[votes.slot]))
 
 
 def _reliability(votes: Votes, right: Floats, anchored: NDArray[np.bool_], prior_votes: float) -> Floats:
@@ -131,11 +131,12 @@ def _reliability(votes: Votes, right: Floats, anchored: NDArray[np.bool_], prior
     n = len(votes.prior)
     proven = anchored[votes.item].astype(float)
 
-    def share(weight: Floats) -> Floats:
+    def right_share(weight: Floats) -> Floats:
         told, out_of = np.bincount(votes.source, right * weight, n), np.bincount(votes.source, weight, n)
-        return (votes.prior * prior_votes + told) / (prior_votes + out_of)
+        share: Floats = (votes.prior * prior_votes + told) / (prior_votes + out_of)
+        return share
 
-    found = np.minimum(share(np.ones_like(right)), np.maximum(votes.prior, share(proven)))
+    found = np.minimum(right_share(np.ones_like(right)), np.maximum(votes.prior, right_share(proven)))
     trusted = np.bincount(votes.source, votes.is_trusted, n) > 0
     return np.where(trusted, votes.prior, np.clip(found, LOWEST, HIGHEST))
 
