@@ -91,8 +91,14 @@ def cap_of(counts: Sequence[int], share: float) -> int:
     if not counts:
         return 1
     allowed = share if share * len(counts) >= 1 else min(1.0, 2 / len(counts))
-    caps = range(max(counts), 0, -1)
-    return next((cap for cap in caps if cap <= allowed * sum(min(n, cap) for n in counts) + 1e-9), 1)
+    low, high = 1, max(counts)
+    while low < high:  # what is left grows slower than the cap, so every cap below one that holds does too
+        cap = (low + high + 1) // 2
+        if cap <= allowed * sum(min(n, cap) for n in counts) + 1e-9:
+            low = cap
+        else:
+            high = cap - 1
+    return low
 
 
 def split(rows: Sequence[Row], *, validation_share: float, seed: int) -> Split:
