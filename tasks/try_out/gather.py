@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ratchet.pii import find_pii
+from ratchet.questions import normalise
 from ratchet.records import Interaction, Rejected
-from tasks.clusters import normalise
 from tasks.formats import detect_format, read_records
 from tasks.try_out.log import BATCH, Log, question_of
 

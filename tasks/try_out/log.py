@@ -60,7 +60,7 @@ class Log:
         """Keep a record.
 
         Args:
-            plain: for an interaction the text by which its question is compared (tasks.clusters.normalise).
+            plain: for an interaction the text by which its question is compared (ratchet.questions.normalise).
         """
         if isinstance(record, Interaction):
             self._interactions.append(_interaction_row(record, plain))
