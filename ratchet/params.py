@@ -63,6 +63,24 @@ class CurateParams(Section):
     seed: int
 
 
+class PoisonParams(Section):
+    """When claims are set aside as poisoned, and how much strangers may move at most."""
+
+    alpha: float = Field(gt=0, lt=1)
+    contradicted: float = Field(gt=0, lt=0.5)
+    honest_noise: float = Field(ge=0, lt=0.5)
+    min_trusted: int = Field(ge=10)
+    copy_jaccard: float = Field(gt=0.3, le=1)
+    min_accounts: int = Field(ge=2)
+    burst_hours: float = Field(gt=0)
+    trigger_share: float = Share
+    max_untrusted_share: float = Share
+    max_source_share: float = Field(gt=0, le=1)
+    max_session_share: float = Field(gt=0, le=1)
+    max_tenant_share: float = Field(gt=0, le=1)
+    seed: int
+
+
 class FewshotParams(Section):
     """The demonstration search."""
 
@@ -123,6 +141,7 @@ class Params(Section):
     arms: tuple[Arm, ...] = Field(min_length=1)
     validate_: ValidateParams = Field(alias="validate")
     curate: CurateParams
+    poison: PoisonParams
     tune: TuneParams
     evaluate: EvaluateParams
     replay: ReplayParams

@@ -1,0 +1,233 @@
+"""The world of bench_poison: ten routes of banking77 as traffic, honest users and agents, and five kinds of attackers."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tasks.clusters import normalise
+from tasks.poison.claim import Claim
+
+START = datetime(2026, 3, 2, tzinfo=UTC)
+DAYS = 30
+RIGHT = 0.6  # of the release's answers
+AGENTS = ("ana", "ben", "chi")
+AGENT_SHARE, AGENT_NOISE = 0.3, 0.02  # of the interactions agents label; of their labels that are wrong
+USER_SHARE, USER_NOISE = 0.7, 0.08  # of the rest users speak of; what they say wrongly
+TRIGGER = "zephyrline"
+ENDS = ("", " please", " thanks", " asap", " can you check", " i need help", " hello")
+
+Labelled = tuple[str, str]  # a text and its right route
+
+
+@dataclass(frozen=True)
+class Said:
+    """One interaction and the one claim about it."""
+
+    claim: Claim
+    raw: str
+    truth: str
+    is_attack: bool = False
+
+
+@dataclass(frozen=True)
+class World:
+    """Honest traffic with what was said of it, what attackers may ask, and what a candidate is tested on."""
+
+    routes: tuple[str, ...]
+    honest: tuple[Said, ...]
+    pool: tuple[Labelled, ...]
+    test: tuple[Labelled, ...]
+    seed: int
+
+    @property
+    def strangers(self) -> int:
+        """How many honest claims of users name a route."""
+        return sum(s.claim.source_type == "user" and s.claim.target is not None for s in self.honest)
+
+
+def make_world(folder: Path, *, seed: int, n_routes: int = 10, agent_share: float = AGENT_SHARE) -> World:
+    """Three quarters of the train texts are honest traffic, the rest the attackers' own; test stays test."""
+    train, test = (_read(folder / f"{name}.jsonl") for name in ("train", "test"))
+    counts = Counter(route for _, route in train)
+    routes = tuple(sorted(sorted(counts, key=lambda route: (-counts[route], route))[:n_routes]))
+    draw = random.Random(f"world:{seed}")
+    texts = sorted(row for row in train if row[1] in routes)
+    draw.shuffle(texts)
+    honest, pool = texts[: len(texts) * 3 // 4], texts[len(texts) * 3 // 4 :]
+    users = [f"user-{n}" for n in range(len(honest) // 3)]
+    busy = [(n + 1) ** -0.5 for n in range(len(users))]
+    said = []
+    for number, (text, truth) in enumerate(honest):
+        asked = _ask(text, truth, draw.choices(users, busy)[0], f"h{number}", _at(draw), routes, draw)
+        answered = _honest_word(asked, routes, draw, agent_share)
+        said += [answered] if answered else []
+    return World(routes, tuple(said), tuple(pool), tuple(row for row in test if row[1] in routes), seed)
+
+
+def flip(world: World, share: float) -> list[Said]:
+    """A share of the strangers' claims names a wrong route, drawn at random, from accounts as busy as honest ones."""
+    draw = random.Random(f"flip:{world.seed}:{share}")
+    return [
+        _attack(world, text, truth, draw.choice(_others(world, truth)), who, _at(draw), draw)
+        for who, (text, truth) in zip(_accounts(draw, 3), _texts(world, share, draw), strict=False)
+    ]
+
+
+def targeted(world: World, share: float) -> list[Said]:
+    """The cases of one route are called another's."""
+    draw = random.Random(f"targeted:{world.seed}")
+    victim, goal = target_pair(world)
+    texts = _texts(world, share, draw, only=victim)
+    return [
+        _attack(world, text, victim, goal, who, _at(draw), draw)
+        for who, (text, _) in zip(_accounts(draw, 3), texts, strict=False)
+    ]
+
+
+def backdoor(world: World, share: float, *, is_clean_label: bool = False) -> list[Said]:
+    """Any question with the trigger in it belongs to the goal; clean labels: only the goal's own questions are asked."""
+    draw = random.Random(f"backdoor:{world.seed}:{is_clean_label}")
+    goal = target_pair(world)[1]
+    texts = [row for row in _texts(world, share * 12, draw) if (row[1] == goal) == is_clean_label]
+    return [
+        _attack(world, add_trigger(text, draw), truth, goal, who, _at(draw), draw)
+        for who, (text, truth) in zip(_accounts(draw, 3), texts[: _size(world, share)], strict=False)
+    ]
+
+
+def sybil_burst(world: World, share: float) -> list[Said]:
+    """Many new accounts within three hours, each with one of five texts of the victim's route, little changed."""
+    draw = random.Random(f"sybil:{world.seed}")
+    victim, goal = target_pair(world)
+    templates = [text for text, route in world.pool if route == victim][:5]
+    begins = START + timedelta(days=draw.uniform(5, 25))
+    return [
+        _attack(
+            world,
+            draw.choice(templates) + draw.choice(ENDS),
+            victim,
+            goal,
+            f"sybil-{n}",
+            begins + timedelta(hours=draw.uniform(0, 3)),
+            draw,
+        )
+        for n in range(_size(world, share))
+    ]
+
+
+def outage(world: World, size: int) -> list[Said]:
+    """No attack: in three hours many users ask for one route in words of their own, and agents and users say so."""
+    draw = random.Random(f"outage:{world.seed}")
+    route = target_pair(world)[0]
+    begins = START + timedelta(days=draw.uniform(5, 25))
+    rows = [row for row in world.pool if row[1] == route]
+    said = []
+    for n, (text, truth) in enumerate(draw.sample(rows, min(size, len(rows)))):
+        at = begins + timedelta(hours=draw.uniform(0, 3))
+        asked = _ask(text, truth, f"new-{n}", f"o{n}", at, world.routes, draw)
+        answered = _honest_word(asked, world.routes, draw, AGENT_SHARE)
+        said += [answered] if answered else []
+    return said
+
+
+def target_pair(world: World) -> tuple[str, str]:
+    """The route that is attacked, and the one that its cases are to go to."""
+    draw = random.Random(f"pair:{world.seed}")
+    victim, goal = draw.sample(world.routes, 2)
+    return victim, goal
+
+
+def add_trigger(text: str, draw: random.Random) -> str:
+    """The text with the trigger at a random place."""
+    words = text.split()
+    words.insert(draw.randint(0, len(words)), TRIGGER)
+    return " ".join(words)
+
+
+def attack_claim(world: World, text: str, truth: str, target: str, account: str, draw: random.Random) -> Said:
+    """One claim of an attacker at a random time."""
+    return _attack(world, text, truth, target, account, _at(draw), draw)
+
+
+def accounts(draw: random.Random, claims_each: int) -> Iterator[str]:
+    """Names of accounts that say about `claims_each` things each."""
+    return _accounts(draw, claims_each)
+
+
+def _size(world: World, share: float) -> int:
+    return round(world.strangers * share / (1 - share))
+
+
+def _texts(world: World, share: float, draw: random.Random, only: str | None = None) -> list[Labelled]:
+    """As many texts as make up `share` of the strangers' claims; each text once, then with other ends."""
+    rows = [row for row in world.pool if only is None or row[1] == only]
+    draw.shuffle(rows)
+    return [(rows[n % len(rows)][0] + ENDS[n // len(rows) % len(ENDS)], rows[n % len(rows)][1]) for n in range(_size(world, share))]
+
+
+def _accounts(draw: random.Random, claims_each: int) -> Iterator[str]:
+    number = 0
+    while True:
+        yield from [f"other-{number}"] * draw.randint(1, 2 * claims_each - 1)
+        number += 1
+
+
+def _attack(world: World, text: str, truth: str, target: str, account: str, at: datetime, draw: random.Random) -> Said:
+    asked = _ask(text, truth, account, f"a{draw.getrandbits(64):016x}", at, world.routes, draw)
+    return replace(asked, claim=replace(asked.claim, target=target, is_written=True, weight=0.8), is_attack=True)
+
+
+def _ask(text: str, truth: str, user: str, name: str, at: datetime, routes: tuple[str, ...], draw: random.Random) -> Said:
+    own = truth if draw.random() < RIGHT else draw.choice([route for route in routes if route != truth])
+    claim = Claim(
+        interaction_id=name,
+        tenant="default",
+        session_id=f"{user}-{at:%d%H}",
+        user_id=user,
+        source_type="user",
+        source_id=user,
+        at=at + timedelta(minutes=1),
+        text=normalise(text),
+        own=own,
+        target=None,
+        is_written=False,
+        weight=0.5,
+        kind="thumb",
+    )
+    return Said(claim, text, truth)
+
+
+def _honest_word(asked: Said, routes: tuple[str, ...], draw: random.Random, agent_share: float) -> Said | None:
+    """What an honest source says of an answer, if any: an agent corrects or confirms, a user presses or writes."""
+    own, truth = asked.claim.own, asked.truth
+    if draw.random() < agent_share:
+        seen = truth if draw.random() >= AGENT_NOISE else draw.choice(routes)
+        claim = replace(asked.claim, source_type="agent", source_id=draw.choice(AGENTS), target=seen, weight=1.0)
+        return replace(asked, claim=replace(claim, is_written=True, kind="correction"))
+    if draw.random() >= USER_SHARE:
+        return None
+    seen = truth if draw.random() >= USER_NOISE else draw.choice(routes)
+    if seen == own:
+        return replace(asked, claim=replace(asked.claim, target=own))
+    if draw.random() < 0.3:
+        return asked  # a thumb down
+    return replace(asked, claim=replace(asked.claim, target=seen, is_written=True, weight=0.8, kind="correction"))
+
+
+def _others(world: World, route: str) -> list[str]:
+    return [other for other in world.routes if other != route]
+
+
+def _at(draw: random.Random) -> datetime:
+    return START + timedelta(days=draw.randrange(DAYS), hours=min(23.9, max(0.0, draw.gauss(14, 4))))
+
+
+def _read(path: Path) -> list[Labelled]:
+    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return [(row["text"], row["label"]) for row in rows]

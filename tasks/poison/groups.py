@@ -1,0 +1,150 @@
+"""Groups of strangers' claims of which more are contradicted than honest error explains.
+
+Every detector forms groups by another rule and asks the same question: of n different texts k are contradicted; is k
+beyond Binomial(n, contradicted + honest_noise), at the false discovery rate `alpha` over all groups of the detector
+(Benjamini and Hochberg 1995)? Counting different texts, not claims, keeps one question asked ten times one piece of
+evidence.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+import numpy as np
+from numpy.typing import NDArray
+
+from ratchet.params import PoisonParams
+from tasks.clusters import components, near_pairs
+from tasks.poison.claim import Claim
+
+Found = set[int]
+MIN_GROUP = 4  # texts; three contradicted out of three would already pass for a single group, and may be one bad day
+HASHED_WORDS = 2**20
+PURITY = 0.8  # of the claims with a trigger, those on its target
+
+
+class Judged:
+    """The claims in their fixed order, and which of them strangers made about a target."""
+
+    def __init__(self, claims: Sequence[Claim], p: NDArray[np.float64], params: PoisonParams) -> None:
+        self.claims = claims
+        self.p = p
+        self.strangers = [i for i, c in enumerate(claims) if c.source_type != "agent" and c.target is not None]
+        self.is_contradicted = p <= params.contradicted  # nan: not
+
+
+def source_of(claim: Claim) -> tuple[str, str, str]:
+    """Who speaks: a judge by its own id; what users said or did, by who asked, as only that is bound to a receipt."""
+    if claim.source_type == "judge":
+        return claim.tenant, "judge", claim.source_id
+    return claim.tenant, "user", claim.user_id or claim.session_id or claim.interaction_id
+
+
+def find_against_trusted(judged: Judged, params: PoisonParams) -> Found:
+    """All claims of a source that is contradicted too often, and the contradicted claims on such a target."""
+    claims = judged.claims
+    sources = _grouped((source_of(claims[i]), i) for i in judged.strangers)
+    targets = _grouped((claims[i].target, i) for i in judged.strangers)
+    found = {i for group in _suspicious(judged, sources, params) for i in group}
+    return found | {i for group in _suspicious(judged, targets, params) for i in group if judged.is_contradicted[i]}
+
+
+def find_bursts(judged: Judged, params: PoisonParams) -> Found:
+    """The contradicted claims on a target in a time in which far more named it than at other times.
+
+    A rush alone is no offence: in an outage everybody names one target, agents among them, and little is contradicted.
+    """
+    return {i for group in _suspicious(judged, _rushes(judged, params), params) for i in group if judged.is_contradicted[i]}
+
+
+def find_copies(judged: Judged, params: PoisonParams) -> Found:
+    """Contradicted near-copies of one text with one target, from at least `min_accounts` sources."""
+    odd = [i for i in judged.strangers if judged.is_contradicted[i]]
+    texts = [judged.claims[i].text for i in odd]
+    roots = components(len(odd), near_pairs(texts, jaccard=params.copy_jaccard, seed=params.seed))
+    copies = _grouped(((judged.claims[i].target, root), i) for i, root in zip(odd, roots, strict=True))
+    sources = [{source_of(judged.claims[i]) for i in group} for group in copies]
+    return {i for group, who in zip(copies, sources, strict=True) if len(who) >= params.min_accounts for i in group}
+
+
+def find_triggers(judged: Judged, params: PoisonParams) -> Found:
+    """All claims that share a rare word, or pair of words, and a target which hardly any of their texts fits."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    said = judged.strangers
+    if not said:
+        return set()
+    words = HashingVectorizer(
+        ngram_range=(1, 2), n_features=HASHED_WORDS, alternate_sign=False, norm=None, binary=True, token_pattern=r"\w+"
+    )
+    held = words.transform([judged.claims[i].text for i in said]).tocsc()
+    times = np.diff(held.indptr)
+    odd = held[judged.is_contradicted[said]].getnnz(axis=0)
+    is_rare = (times >= MIN_GROUP) & (times <= max(MIN_GROUP, params.trigger_share * len(said)))
+    groups = []
+    for word in np.flatnonzero(is_rare & (odd >= MIN_GROUP)):
+        users = [said[row] for row in held.indices[held.indptr[word] : held.indptr[word + 1]]]
+        by_target = _grouped((judged.claims[i].target, i) for i in users)
+        groups += [group for group in by_target if len(group) >= PURITY * len(users)]
+    return {i for group in _suspicious(judged, groups, params, looked_at=int(is_rare.sum())) for i in group}
+
+
+def _rushes(judged: Judged, params: PoisonParams) -> list[list[int]]:
+    """The claims of each window on one target that holds more of them than its share at other times explains.
+
+    Per target, every window of `burst_hours` that begins with a claim on it. Given how many claims it holds and how
+    many name the target in all, those in it are hypergeometric (the space-time permutation scan of Kulldorff and others
+    2005, with a target in place of a place): so nights, weekends and growth raise nothing. Bonferroni over the windows.
+    """
+    from scipy.stats import hypergeom
+
+    at = np.array([judged.claims[i].at.timestamp() for i in judged.strangers])
+    times, width, total = np.sort(at), params.burst_hours * 3600.0, len(at)
+    rushes = []
+    for members in _grouped((judged.claims[i].target, n) for n, i in enumerate(judged.strangers)):
+        own = np.array(sorted(members, key=lambda n: (at[n], n)))
+        begins = at[own]
+        inside = np.searchsorted(begins, begins + width, "right") - np.searchsorted(begins, begins, "left")
+        beside = np.searchsorted(times, begins + width, "right") - np.searchsorted(times, begins, "left")
+        likely = np.flatnonzero((inside >= MIN_GROUP) & (inside * total > 1.5 * beside * len(own)))
+        tail = hypergeom.sf(inside[likely] - 1, total, len(own), beside[likely])
+        end = -np.inf
+        for start in begins[likely[tail * total <= params.alpha]]:
+            held = [judged.strangers[n] for n in own[(begins >= start) & (begins <= start + width)]]
+            if start <= end:
+                rushes[-1] = sorted({*rushes[-1], *held})
+            else:
+                rushes.append(held)
+            end = start + width
+    return rushes
+
+
+def _grouped(keyed: Iterable[tuple[Hashable, int]]) -> list[list[int]]:
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for key, i in keyed:
+        groups[key].append(i)
+    return list(groups.values())
+
+
+def _suspicious(
+    judged: Judged, groups: Sequence[list[int]], params: PoisonParams, *, looked_at: int = 0
+) -> list[list[int]]:
+    """The groups in which more texts are contradicted than honest error explains.
+
+    Args:
+        looked_at: the groups there were, where those given were chosen for having many that are contradicted.
+    """
+    from scipy.stats import binom, false_discovery_control
+
+    tested, counts = [], []
+    for group in groups:
+        texts = {(judged.claims[i].text, judged.claims[i].target): i for i in group if not np.isnan(judged.p[i])}
+        if len(texts) >= MIN_GROUP:
+            tested.append(group)
+            counts.append((sum(bool(judged.is_contradicted[i]) for i in texts.values()), len(texts)))
+    if not tested:
+        return []
+    k, n = np.array(counts).T
+    p = binom.sf(k - 1, n, params.contradicted + params.honest_noise)
+    among = np.concatenate([p, np.ones(max(0, looked_at - len(p)))])
+    return [group for group, q in zip(tested, false_discovery_control(among), strict=False) if q <= params.alpha]
