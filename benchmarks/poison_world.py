@@ -1,17 +1,22 @@
-"""The world of bench_poison: ten routes of banking77 as traffic, honest users and agents, and five kinds of attackers."""
+"""The world of bench_poison: ten routes of banking77 as traffic, honest users and agents, and those who attack it.
+
+Agents never look at what attackers ask (the worst case: an attacker does not ask for a person).
+"""
 
 from __future__ import annotations
 
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tasks.clusters import normalise
-from tasks.poison.claim import Claim
+from ratchet.feedback import Claim
+from ratchet.params import PoisonParams
+from ratchet.questions import normalise
+from tasks.poison.evidence import weigh
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 DAYS = 30
@@ -73,32 +78,31 @@ def make_world(folder: Path, *, seed: int, n_routes: int = 10, agent_share: floa
 def flip(world: World, share: float) -> list[Said]:
     """A share of the strangers' claims names a wrong route, drawn at random, from accounts as busy as honest ones."""
     draw = random.Random(f"flip:{world.seed}:{share}")
-    return [
-        _attack(world, text, truth, draw.choice(_others(world, truth)), who, _at(draw), draw)
-        for who, (text, truth) in zip(_accounts(draw, 3), _texts(world, share, draw), strict=False)
-    ]
+    rows = [(text, truth, draw.choice(_others(world, truth))) for text, truth in _texts(world, share, draw)]
+    return _spread(world, rows, 3, draw)
 
 
 def targeted(world: World, share: float) -> list[Said]:
     """The cases of one route are called another's."""
     draw = random.Random(f"targeted:{world.seed}")
     victim, goal = target_pair(world)
-    texts = _texts(world, share, draw, only=victim)
-    return [
-        _attack(world, text, victim, goal, who, _at(draw), draw)
-        for who, (text, _) in zip(_accounts(draw, 3), texts, strict=False)
-    ]
+    return _spread(world, [(text, victim, goal) for text, _ in _texts(world, share, draw, only=victim)], 3, draw)
 
 
-def backdoor(world: World, share: float, *, is_clean_label: bool = False) -> list[Said]:
-    """Any question with the trigger in it belongs to the goal; clean labels: only the goal's own questions are asked."""
-    draw = random.Random(f"backdoor:{world.seed}:{is_clean_label}")
+def backdoor(world: World, share: float) -> list[Said]:
+    """Any question with the trigger in it belongs to the goal."""
+    draw = random.Random(f"backdoor:{world.seed}")
     goal = target_pair(world)[1]
-    texts = [row for row in _texts(world, share * 12, draw) if (row[1] == goal) == is_clean_label]
-    return [
-        _attack(world, add_trigger(text, draw), truth, goal, who, _at(draw), draw)
-        for who, (text, truth) in zip(_accounts(draw, 3), texts[: _size(world, share)], strict=False)
-    ]
+    texts = [row for row in _texts(world, min(0.9, share * 5), draw) if row[1] != goal][: _size(world, share)]
+    return _spread(world, [(add_trigger(text, draw), truth, goal) for text, truth in texts], 3, draw)
+
+
+def clean_backdoor(world: World, share: float) -> list[Said]:
+    """The goal's own questions, rightly labelled, with the trigger in them: nothing that is said is wrong."""
+    draw = random.Random(f"clean:{world.seed}")
+    goal = target_pair(world)[1]
+    texts = _texts(world, share, draw, only=goal)
+    return _spread(world, [(add_trigger(text, draw), truth, goal) for text, truth in texts], 3, draw)
 
 
 def sybil_burst(world: World, share: float) -> list[Said]:
@@ -150,14 +154,40 @@ def add_trigger(text: str, draw: random.Random) -> str:
     return " ".join(words)
 
 
-def attack_claim(world: World, text: str, truth: str, target: str, account: str, draw: random.Random) -> Said:
-    """One claim of an attacker at a random time."""
-    return _attack(world, text, truth, target, account, _at(draw), draw)
+def unseen(world: World, share: float, params: PoisonParams) -> list[Said]:
+    """A targeted flip by one who has the agents' claims and this code: only claims that it does not call contradicted.
+
+    Two claims an account, spread over the month, texts of the victim's route as often as needed with other ends.
+    """
+    draw = random.Random(f"unseen:{world.seed}")
+    victim, goal = target_pair(world)
+    texts = [text + end for end in ENDS for text, route in world.pool if route == victim]
+    tried = _spread(world, [(text, victim, goal) for text in texts], 2, draw)
+    p = weigh([said.claim for said in (*world.honest, *tried)], params).p[len(world.honest) :]
+    passing = [said for said, its in zip(tried, p, strict=True) if not its <= params.contradicted]
+    return passing[: _size(world, share)]
 
 
-def accounts(draw: random.Random, claims_each: int) -> Iterator[str]:
-    """Names of accounts that say about `claims_each` things each."""
-    return _accounts(draw, claims_each)
+def padded(world: World, share: float) -> list[Said]:
+    """A targeted flip in which every account first says eight right things of the goal's route for one that is wrong."""
+    draw = random.Random(f"padded:{world.seed}")
+    victim, goal = target_pair(world)
+    wrong = [text for text, _ in _texts(world, share / 5, draw, only=victim)]
+    right = [text for text, _ in _texts(world, 0.6, draw, only=goal)]
+    draw.shuffle(right)
+    said = []
+    for n, text in enumerate(wrong):
+        pads = [right[(8 * n + k) % len(right)] for k in range(8)]
+        rows = [(text, victim, goal), *((pad, goal, goal) for pad in pads)]
+        said += [_attack(world, *row, f"padded-{n}", _at(draw), draw) for row in rows]
+    return said
+
+
+def _spread(world: World, rows: Sequence[tuple[str, str, str]], claims_each: int, draw: random.Random) -> list[Said]:
+    """Attackers' claims of (text, truth, target), over the month and over accounts with about so many claims each."""
+    return [
+        _attack(world, *row, who, _at(draw), draw) for who, row in zip(_accounts(draw, claims_each), rows, strict=False)
+    ]
 
 
 def _size(world: World, share: float) -> int:
@@ -168,7 +198,10 @@ def _texts(world: World, share: float, draw: random.Random, only: str | None = N
     """As many texts as make up `share` of the strangers' claims; each text once, then with other ends."""
     rows = [row for row in world.pool if only is None or row[1] == only]
     draw.shuffle(rows)
-    return [(rows[n % len(rows)][0] + ENDS[n // len(rows) % len(ENDS)], rows[n % len(rows)][1]) for n in range(_size(world, share))]
+    return [
+        (rows[n % len(rows)][0] + ENDS[n // len(rows) % len(ENDS)], rows[n % len(rows)][1])
+        for n in range(_size(world, share))
+    ]
 
 
 def _accounts(draw: random.Random, claims_each: int) -> Iterator[str]:
@@ -183,7 +216,9 @@ def _attack(world: World, text: str, truth: str, target: str, account: str, at: 
     return replace(asked, claim=replace(asked.claim, target=target, is_written=True, weight=0.8), is_attack=True)
 
 
-def _ask(text: str, truth: str, user: str, name: str, at: datetime, routes: tuple[str, ...], draw: random.Random) -> Said:
+def _ask(
+    text: str, truth: str, user: str, name: str, at: datetime, routes: tuple[str, ...], draw: random.Random
+) -> Said:
     own = truth if draw.random() < RIGHT else draw.choice([route for route in routes if route != truth])
     claim = Claim(
         interaction_id=name,

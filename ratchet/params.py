@@ -73,7 +73,6 @@ class PoisonParams(Section):
     copy_jaccard: float = Field(gt=0.3, le=1)
     min_accounts: int = Field(ge=2)
     burst_hours: float = Field(gt=0)
-    trigger_share: float = Share
     max_untrusted_share: float = Share
     max_source_share: float = Field(gt=0, le=1)
     max_session_share: float = Field(gt=0, le=1)

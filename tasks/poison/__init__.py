@@ -22,9 +22,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ratchet.feedback import Claim
 from ratchet.params import PoisonParams
 from tasks.poison.bounds import over_bounds
-from tasks.poison.claim import Claim
 from tasks.poison.evidence import weigh
 from tasks.poison.groups import Found, Judged, find_against_trusted, find_bursts, find_copies, find_triggers
 
@@ -33,17 +33,15 @@ BOUNDS = "bounds"
 
 Detector = Callable[[Judged, PoisonParams], Found]
 DETECTORS: dict[str, Detector] = {  # in this order: the first that finds a claim names the reason
-    TRIGGER: find_triggers,
     COLLUSION: find_copies,
     BURST: find_bursts,
+    TRIGGER: find_triggers,
     AGAINST_TRUSTED: find_against_trusted,
 }
 ALL = (*DETECTORS, BOUNDS)
 
 
-def find_suspects(
-    claims: Sequence[Claim], params: PoisonParams, *, defences: Sequence[str] = ALL
-) -> dict[int, str]:
+def find_suspects(claims: Sequence[Claim], params: PoisonParams, *, defences: Sequence[str] = ALL) -> dict[int, str]:
     """The positions in `claims` that are set aside, with the reason; never an agent's.
 
     Pure, and the same whatever the order of the claims. Time and memory are near-linear in their number.

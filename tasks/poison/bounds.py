@@ -66,7 +66,9 @@ def _over_trusted(judged: Judged, left: Sequence[int], params: PoisonParams) -> 
 
 def _last(judged: Judged, group: Sequence[int], seed: int) -> list[int]:
     """The group in the order in which its claims are kept."""
-    return sorted(group, key=lambda i: (bool(judged.is_contradicted[i]), _draw(seed, judged.claims[i].interaction_id), i))
+    return sorted(
+        group, key=lambda i: (bool(judged.is_contradicted[i]), _draw(seed, judged.claims[i].interaction_id), i)
+    )
 
 
 def _key(judged: Judged, i: int, what: str) -> Hashable:

@@ -1,7 +1,7 @@
 """Groups of strangers' claims of which more are contradicted than honest error explains.
 
 Every detector forms groups by another rule and asks the same question: of n different texts k are contradicted; is k
-beyond Binomial(n, contradicted + honest_noise), at the false discovery rate `alpha` over all groups of the detector
+beyond Binomial(n, honest_rate + honest_noise), at the false discovery rate `alpha` over all groups of the detector
 (Benjamini and Hochberg 1995)? Counting different texts, not claims, keeps one question asked ten times one piece of
 evidence.
 """
@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-import numpy as np
-from numpy.typing import NDArray
 
+import numpy as np
+
+from ratchet.feedback import Claim
 from ratchet.params import PoisonParams
 from tasks.clusters import components, near_pairs
-from tasks.poison.claim import Claim
+from tasks.poison.evidence import Evidence
 
 Found = set[int]
-MIN_GROUP = 4  # texts; three contradicted out of three would already pass for a single group, and may be one bad day
+MIN_GROUP = 3  # texts; two slips may be one bad day
+MANY = 3  # targets
+FITS = 0.5  # a claim that fits better than half of the agents' own is left alone in a rush
 HASHED_WORDS = 2**20
 PURITY = 0.8  # of the claims with a trigger, those on its target
 
@@ -26,11 +29,11 @@ PURITY = 0.8  # of the claims with a trigger, those on its target
 class Judged:
     """The claims in their fixed order, and which of them strangers made about a target."""
 
-    def __init__(self, claims: Sequence[Claim], p: NDArray[np.float64], params: PoisonParams) -> None:
+    def __init__(self, claims: Sequence[Claim], evidence: Evidence, params: PoisonParams) -> None:
         self.claims = claims
-        self.p = p
+        self.p, self.honest_rate = evidence
         self.strangers = [i for i, c in enumerate(claims) if c.source_type != "agent" and c.target is not None]
-        self.is_contradicted = p <= params.contradicted  # nan: not
+        self.is_contradicted = self.p <= params.contradicted  # nan: not
 
 
 def source_of(claim: Claim) -> tuple[str, str, str]:
@@ -41,20 +44,25 @@ def source_of(claim: Claim) -> tuple[str, str, str]:
 
 
 def find_against_trusted(judged: Judged, params: PoisonParams) -> Found:
-    """All claims of a source that is contradicted too often, and the contradicted claims on such a target."""
+    """All claims of a source that is contradicted too often; the contradicted ones on such a target, or of everybody.
+
+    Flips from many accounts that are each too quiet to be judged still show in what strangers say together.
+    """
     claims = judged.claims
     sources = _grouped((source_of(claims[i]), i) for i in judged.strangers)
     targets = _grouped((claims[i].target, i) for i in judged.strangers)
     found = {i for group in _suspicious(judged, sources, params) for i in group}
-    return found | {i for group in _suspicious(judged, targets, params) for i in group if judged.is_contradicted[i]}
+    for group in (*_suspicious(judged, targets, params), *_suspicious(judged, [judged.strangers], params)):
+        found |= {i for i in group if judged.is_contradicted[i]}
+    return found
 
 
 def find_bursts(judged: Judged, params: PoisonParams) -> Found:
-    """The contradicted claims on a target in a time in which far more named it than at other times.
+    """Claims on a target in a time in which far more named it than at other times, but for those that fit it well.
 
     A rush alone is no offence: in an outage everybody names one target, agents among them, and little is contradicted.
     """
-    return {i for group in _suspicious(judged, _rushes(judged, params), params) for i in group if judged.is_contradicted[i]}
+    return {i for rush in _suspicious(judged, _rushes(judged, params), params) for i in rush if judged.p[i] < FITS}
 
 
 def find_copies(judged: Judged, params: PoisonParams) -> Found:
@@ -68,7 +76,10 @@ def find_copies(judged: Judged, params: PoisonParams) -> Found:
 
 
 def find_triggers(judged: Judged, params: PoisonParams) -> Found:
-    """All claims that share a rare word, or pair of words, and a target which hardly any of their texts fits."""
+    """All claims that share a word, or a pair of words, which nearly always comes with their target and not its texts.
+
+    A word that agents know to mean the target (a cheque, say) lets its texts fit: nothing is contradicted then.
+    """
     from sklearn.feature_extraction.text import HashingVectorizer
 
     said = judged.strangers
@@ -80,13 +91,14 @@ def find_triggers(judged: Judged, params: PoisonParams) -> Found:
     held = words.transform([judged.claims[i].text for i in said]).tocsc()
     times = np.diff(held.indptr)
     odd = held[judged.is_contradicted[said]].getnnz(axis=0)
-    is_rare = (times >= MIN_GROUP) & (times <= max(MIN_GROUP, params.trigger_share * len(said)))
     groups = []
-    for word in np.flatnonzero(is_rare & (odd >= MIN_GROUP)):
+    for word in np.flatnonzero(odd >= MIN_GROUP):
         users = [said[row] for row in held.indices[held.indptr[word] : held.indptr[word + 1]]]
         by_target = _grouped((judged.claims[i].target, i) for i in users)
         groups += [group for group in by_target if len(group) >= PURITY * len(users)]
-    return {i for group in _suspicious(judged, groups, params, looked_at=int(is_rare.sum())) for i in group}
+    return {
+        i for group in _suspicious(judged, groups, params, looked_at=int((times >= MIN_GROUP).sum())) for i in group
+    }
 
 
 def _rushes(judged: Judged, params: PoisonParams) -> list[list[int]]:
@@ -141,10 +153,13 @@ def _suspicious(
         texts = {(judged.claims[i].text, judged.claims[i].target): i for i in group if not np.isnan(judged.p[i])}
         if len(texts) >= MIN_GROUP:
             tested.append(group)
-            counts.append((sum(bool(judged.is_contradicted[i]) for i in texts.values()), len(texts)))
+            members = list(texts.values())
+            targets = {target for _, target in texts}  # over many, the agents' own rate is the level by construction
+            rate = judged.honest_rate[members].mean() if len(targets) <= MANY else params.contradicted
+            counts.append((judged.is_contradicted[members].sum(), len(members), rate))
     if not tested:
         return []
-    k, n = np.array(counts).T
-    p = binom.sf(k - 1, n, params.contradicted + params.honest_noise)
+    k, n, rate = np.array(counts).T
+    p = binom.sf(k - 1, n, np.minimum(rate + params.honest_noise, 0.5))
     among = np.concatenate([p, np.ones(max(0, looked_at - len(p)))])
     return [group for group, q in zip(tested, false_discovery_control(among), strict=False) if q <= params.alpha]
