@@ -210,7 +210,7 @@ def main() -> int:
         "agents_label_30_percent": measure(params, seeds=seeds, agent_share=0.3, settings=settings),
         "agents_label_10_percent": None
         if options.quick
-        else measure(params, seeds=seeds, agent_share=0.1, settings=("none", "all")),
+        else measure(params, seeds=seeds, agent_share=0.1, settings=("none", "all", "all but bounds")),
     }
     note_aims(result)
     result.finish(as_json=options.json)

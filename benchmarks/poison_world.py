@@ -169,7 +169,7 @@ def unseen(world: World, share: float, params: PoisonParams) -> list[Said]:
 
 
 def padded(world: World, share: float) -> list[Said]:
-    """A targeted flip in which every account first says eight right things of the goal's route for one that is wrong."""
+    """A targeted flip in which every account says eight right things of the goal's route for one that is wrong."""
     draw = random.Random(f"padded:{world.seed}")
     victim, goal = target_pair(world)
     wrong = [text for text, _ in _texts(world, share / 5, draw, only=victim)]

@@ -11,8 +11,8 @@ Two kinds of defence:
 
 1. Detection (`groups`). What agents said is the evidence (`evidence`): a claim is *contradicted* where its target fits
    its text worse than all but a few of the agents' own claims of that target do. One contradicted claim is nothing: an
-   honest user errs, and says new things. A group is set aside when more of it is contradicted than honest error explains:
-   the claims of one source or on one target, those of a burst, copies from many accounts, and what shares a rare word.
+   honest user errs, and says new things. A group is set aside when more of it is contradicted than honest error
+   explains: copies from many accounts, a burst, what shares a word, the claims of one source, on one target, of all.
 2. Bounds (`bounds`), which hold against those who know the rules: of what a target is learned from, written claims of
    strangers are at most a share; one source, session and tenant are at most a share of all strangers' claims.
    (Of the training set, one user's share is bounded in tasks/balance.py.)
@@ -26,19 +26,26 @@ from ratchet.feedback import Claim
 from ratchet.params import PoisonParams
 from tasks.poison.bounds import over_bounds
 from tasks.poison.evidence import weigh
-from tasks.poison.groups import Found, Judged, find_against_trusted, find_bursts, find_copies, find_triggers
+from tasks.poison.groups import (
+    Found,
+    Judged,
+    find_against_trusted,
+    find_bursts,
+    find_copies,
+    find_crowds,
+    find_triggers,
+)
 
-TRIGGER, COLLUSION, BURST, AGAINST_TRUSTED = "trigger", "collusion", "burst", "against trusted sources"
-BOUNDS = "bounds"
+COLLUSION, BURST, TRIGGER, AGAINST_TRUSTED = "collusion", "burst", "trigger", "against trusted sources"
+CROWD, BOUNDS = "crowd against trusted sources", "bounds"
 
-Detector = Callable[[Judged, PoisonParams], Found]
-DETECTORS: dict[str, Detector] = {  # in this order: the first that finds a claim names the reason
+DETECTORS: dict[str, Callable[[Judged, PoisonParams], Found]] = {  # the first that finds a claim names the reason
     COLLUSION: find_copies,
     BURST: find_bursts,
     TRIGGER: find_triggers,
     AGAINST_TRUSTED: find_against_trusted,
 }
-ALL = (*DETECTORS, BOUNDS)
+ALL = (*DETECTORS, CROWD, BOUNDS)
 
 
 def find_suspects(claims: Sequence[Claim], params: PoisonParams, *, defences: Sequence[str] = ALL) -> dict[int, str]:
@@ -57,6 +64,8 @@ def find_suspects(claims: Sequence[Claim], params: PoisonParams, *, defences: Se
         if name in defences:
             for i in find(judged, params):
                 reasons.setdefault(i, name)
+    if CROWD in defences:
+        reasons |= dict.fromkeys(find_crowds(judged, params, aside=reasons.keys()), CROWD)
     if BOUNDS in defences:
         reasons |= over_bounds(judged, params, aside=reasons.keys())
     return {order[i]: reason for i, reason in sorted(reasons.items(), key=lambda found: order[found[0]])}

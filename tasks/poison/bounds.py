@@ -21,19 +21,28 @@ def over_bounds(judged: Judged, params: PoisonParams, *, aside: Collection[int])
     """
     left = [i for i in judged.strangers if i not in aside]
     found: dict[int, str] = {}
-    for what, share in (
-        ("source", params.max_source_share),
-        ("session", params.max_session_share),
-        ("tenant", params.max_tenant_share),
-    ):
-        groups: dict[Hashable, list[int]] = defaultdict(list)
-        for i in left:
-            groups[_key(judged, i, what)].append(i)
-        cap = user_cap([len(group) for group in groups.values()], share)
-        over = {i for group in groups.values() for i in _last(judged, group, params.seed)[cap:]}
-        found |= {i: OVER_ONE.format(what) for i in over}
-        left = [i for i in left if i not in over]
-    return found | {i: OVER_STRANGERS for i in _over_trusted(judged, left, params)}
+    shares = {
+        "source": params.max_source_share,
+        "session": params.max_session_share,
+        "tenant": params.max_tenant_share,
+    }
+    is_changed = True
+    while is_changed:  # each changes what the others are a share of
+        before = len(found)
+        for what, share in shares.items():
+            over = _over_share(judged, left, what, share, params.seed)
+            found |= dict.fromkeys(over, OVER_ONE.format(what))
+            left = [i for i in left if i not in over]
+        is_changed = len(found) > before
+    return found | dict.fromkeys(_over_trusted(judged, left, params), OVER_STRANGERS)
+
+
+def _over_share(judged: Judged, left: Sequence[int], what: str, share: float, seed: int) -> set[int]:
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for i in left:
+        groups[_key(judged, i, what)].append(i)
+    cap = user_cap([len(group) for group in groups.values()], share)
+    return {i for group in groups.values() if len(group) > cap for i in _last(judged, group, seed)[cap:]}
 
 
 def _over_trusted(judged: Judged, left: Sequence[int], params: PoisonParams) -> set[int]:

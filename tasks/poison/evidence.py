@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,13 @@ from ratchet.files import sha256_text
 from ratchet.params import PoisonParams
 from tasks.clusters import components, near_pairs
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
 FOLDS = 5
 MIN_SUPPORT = 3  # texts of a target, below which nothing is said about it
-GRAMS, FEATURES = (3, 5), 2**16  # characters within words, hashed: with few labels they carry further than words
+GRAMS, FEATURE_BITS = (3, 4, 5), 16  # runs of characters: from few labels they carry further than words
+MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, its bits well spread: 2**64 over the golden ratio
 SMOOTHING = 0.01
 PRIOR_TEXTS = 20
 CHUNK = 20_000  # texts scored at once, so that memory does not grow with targets times claims
@@ -94,15 +98,12 @@ def _scores(
     texts: Sequence[str], label: NDArray[np.int64], folds: NDArray[np.int64], is_evidence: NDArray[np.bool_]
 ) -> Floats:
     """How far each target lies behind the best (0: it is the best), under a model that has not seen the pair's fold."""
-    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+    from sklearn.feature_extraction.text import TfidfTransformer
     from sklearn.naive_bayes import MultinomialNB
 
-    grams = HashingVectorizer(
-        analyzer="char_wb", ngram_range=GRAMS, n_features=FEATURES, alternate_sign=False, norm=None
-    )
     weighted = TfidfTransformer(sublinear_tf=True)
     known = np.flatnonzero(is_evidence)
-    features = weighted.fit_transform(grams.transform([texts[n] for n in known]))
+    features = weighted.fit_transform(_grams([texts[n] for n in known]))
     scores = np.zeros(len(texts))
     for fold in range(FOLDS + 1):
         learned = folds[known] != fold
@@ -112,10 +113,30 @@ def _scores(
         model = MultinomialNB(alpha=SMOOTHING, fit_prior=False).fit(features[learned], label[known[learned]])
         place = {int(its): n for n, its in enumerate(model.classes_)}
         for rows in np.array_split(asked, len(asked) // CHUNK + 1):
-            fit = model.predict_joint_log_proba(weighted.transform(grams.transform([texts[n] for n in rows])))
+            fit = model.predict_joint_log_proba(weighted.transform(_grams([texts[n] for n in rows])))
             own = [fit[n, place[k]] if k in place else fit[n].min() for n, k in enumerate(label[rows].tolist())]
             scores[rows] = fit.max(axis=1) - np.array(own)
     return scores
+
+
+def _grams(texts: Sequence[str]) -> csr_array:
+    """How often each run of 3, 4 or 5 characters stands in each text, hashed; shape (n_texts, 2**FEATURE_BITS)."""
+    from scipy.sparse import csr_array
+
+    lengths = np.array([len(text) + 2 for text in texts])
+    codes = np.frombuffer("".join(f" {text} " for text in texts).encode("utf-32-le", "surrogatepass"), np.uint32)
+    owner = np.repeat(np.arange(len(texts)), lengths)
+    hashed = np.zeros(len(codes), np.uint64)
+    rows, columns = [], []
+    for n in range(max(GRAMS)):
+        hashed = (hashed[: len(codes) - n] + codes[n:] + np.uint64(1)) * MIX
+        if n + 1 in GRAMS:
+            is_whole = owner[: len(hashed)] == owner[n:]
+            rows.append(owner[n:][is_whole])
+            columns.append((hashed[is_whole] ^ hashed[is_whole] >> np.uint64(29)) * MIX >> np.uint64(64 - FEATURE_BITS))
+    row, column = np.concatenate(rows), np.concatenate(columns).astype(np.int64)
+    shape = (len(texts), 2**FEATURE_BITS)
+    return csr_array((np.ones(len(row), np.float32), (row, column)), shape=shape)
 
 
 def _honest_rates(is_low: NDArray[np.bool_], label: NDArray[np.int64], level: float) -> Floats:

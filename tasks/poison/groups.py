@@ -8,8 +8,9 @@ evidence.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,7 +23,6 @@ Found = set[int]
 MIN_GROUP = 3  # texts; two slips may be one bad day
 MANY = 3  # targets
 FITS = 0.5  # a claim that fits better than half of the agents' own is left alone in a rush
-HASHED_WORDS = 2**20
 PURITY = 0.8  # of the claims with a trigger, those on its target
 
 
@@ -44,17 +44,22 @@ def source_of(claim: Claim) -> tuple[str, str, str]:
 
 
 def find_against_trusted(judged: Judged, params: PoisonParams) -> Found:
-    """All claims of a source that is contradicted too often; the contradicted ones on such a target, or of everybody.
+    """All claims of a source that is contradicted too often."""
+    sources = _grouped((source_of(judged.claims[i]), i) for i in judged.strangers)
+    return {i for group in _suspicious(judged, sources, params) for i in group}
 
-    Flips from many accounts that are each too quiet to be judged still show in what strangers say together.
+
+def find_crowds(judged: Judged, params: PoisonParams, *, aside: Collection[int]) -> Found:
+    """The contradicted claims on one target, or of all strangers, where together they are too many.
+
+    So flips from accounts that are each too quiet to be judged still show. What is aside already is not counted, or
+    one loud attacker would cast doubt on everybody.
     """
-    claims = judged.claims
-    sources = _grouped((source_of(claims[i]), i) for i in judged.strangers)
-    targets = _grouped((claims[i].target, i) for i in judged.strangers)
-    found = {i for group in _suspicious(judged, sources, params) for i in group}
-    for group in (*_suspicious(judged, targets, params), *_suspicious(judged, [judged.strangers], params)):
-        found |= {i for i in group if judged.is_contradicted[i]}
-    return found
+    left = [i for i in judged.strangers if i not in aside]
+    targets = _suspicious(judged, _grouped((judged.claims[i].target, i) for i in left), params)
+    found = {i for group in targets for i in group if judged.is_contradicted[i]}
+    everybody = _suspicious(judged, [[i for i in left if i not in found]], params)
+    return found | {i for group in everybody for i in group if judged.is_contradicted[i]}
 
 
 def find_bursts(judged: Judged, params: PoisonParams) -> Found:
@@ -80,25 +85,25 @@ def find_triggers(judged: Judged, params: PoisonParams) -> Found:
 
     A word that agents know to mean the target (a cheque, say) lets its texts fit: nothing is contradicted then.
     """
-    from sklearn.feature_extraction.text import HashingVectorizer
-
-    said = judged.strangers
-    if not said:
-        return set()
-    words = HashingVectorizer(
-        ngram_range=(1, 2), n_features=HASHED_WORDS, alternate_sign=False, norm=None, binary=True, token_pattern=r"\w+"
-    )
-    held = words.transform([judged.claims[i].text for i in said]).tocsc()
-    times = np.diff(held.indptr)
-    odd = held[judged.is_contradicted[said]].getnnz(axis=0)
+    words = {i: _words(judged.claims[i].text) for i in judged.strangers}
+    times = Counter(word for held in words.values() for word in held)
+    odd = Counter(word for i, held in words.items() if judged.is_contradicted[i] for word in held)
+    holders: dict[str, list[int]] = {word: [] for word, n in odd.items() if n >= MIN_GROUP}
+    for i, held in words.items():
+        for word in held & holders.keys():
+            holders[word].append(i)
     groups = []
-    for word in np.flatnonzero(odd >= MIN_GROUP):
-        users = [said[row] for row in held.indices[held.indptr[word] : held.indptr[word + 1]]]
-        by_target = _grouped((judged.claims[i].target, i) for i in users)
-        groups += [group for group in by_target if len(group) >= PURITY * len(users)]
-    return {
-        i for group in _suspicious(judged, groups, params, looked_at=int((times >= MIN_GROUP).sum())) for i in group
-    }
+    for held_by in holders.values():
+        by_target = _grouped((judged.claims[i].target, i) for i in held_by)
+        groups += [group for group in by_target if len(group) >= PURITY * len(held_by)]
+    looked_at = sum(n >= MIN_GROUP for n in times.values())
+    return {i for group in _suspicious(judged, groups, params, looked_at=looked_at) for i in group}
+
+
+def _words(text: str) -> set[str]:
+    """The words of a normalised text, and each two that follow each other."""
+    words = text.split()
+    return {*words, *map(" ".join, pairwise(words))}
 
 
 def _rushes(judged: Judged, params: PoisonParams) -> list[list[int]]:
