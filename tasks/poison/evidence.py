@@ -103,7 +103,7 @@ def _scores(
 
     weighted = TfidfTransformer(sublinear_tf=True)
     known = np.flatnonzero(is_evidence)
-    features = weighted.fit_transform(_grams([texts[n] for n in known]))
+    features = weighted.fit_transform(_grams([texts[n] for n in known.tolist()]))
     scores = np.zeros(len(texts))
     for fold in range(FOLDS + 1):
         learned = folds[known] != fold
@@ -113,7 +113,7 @@ def _scores(
         model = MultinomialNB(alpha=SMOOTHING, fit_prior=False).fit(features[learned], label[known[learned]])
         place = {int(its): n for n, its in enumerate(model.classes_)}
         for rows in np.array_split(asked, len(asked) // CHUNK + 1):
-            fit = model.predict_joint_log_proba(weighted.transform(_grams([texts[n] for n in rows])))
+            fit = model.predict_joint_log_proba(weighted.transform(_grams([texts[n] for n in rows.tolist()])))
             own = [fit[n, place[k]] if k in place else fit[n].min() for n, k in enumerate(label[rows].tolist())]
             scores[rows] = fit.max(axis=1) - np.array(own)
     return scores

@@ -117,7 +117,7 @@ def _rushes(judged: Judged, params: PoisonParams) -> list[list[int]]:
 
     at = np.array([judged.claims[i].at.timestamp() for i in judged.strangers])
     times, width, total = np.sort(at), params.burst_hours * 3600.0, len(at)
-    rushes = []
+    rushes: list[list[int]] = []
     for members in _grouped((judged.claims[i].target, n) for n, i in enumerate(judged.strangers)):
         own = np.array(sorted(members, key=lambda n: (at[n], n)))
         begins = at[own]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as limits
@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from ratchet.feedback import Claim
 from tasks.poison import AGAINST_TRUSTED, ALL, BURST, COLLUSION, CROWD, DETECTORS, TRIGGER, find_suspects
+from tasks.poison.evidence import Evidence
+from tasks.poison.groups import Judged, find_bursts
 from tests.tasks.town import Town, other, poison_params
 
 DETECTION = (*DETECTORS, CROWD)
@@ -90,6 +92,25 @@ def test_an_outage_survives_whether_agents_take_part_or_not(share_of_agents: flo
     assert find_suspects([*town.agents(), *town.users(), *rush], poison_params(), defences=DETECTION) == {}
 
 
+def test_of_a_rush_what_fits_well_is_left_alone_and_the_rest_is_not() -> None:
+    town = Town()
+    usual = town.users()
+    rush = [
+        town.claim(town.text("cards"), "loans", who, 200.0) for _, who in zip(range(20), town.names("x"), strict=False)
+    ]
+    p = np.array([0.9] * len(usual) + [0.01] * 15 + [0.3] * 3 + [0.9] * 2)
+    judged = Judged([*usual, *rush], Evidence(p, np.full(len(p), 0.05)), poison_params())
+    assert find_bursts(judged, poison_params()) == set(range(len(usual), len(p) - 2))
+
+
+def test_four_wrong_claims_that_come_together_by_chance_are_no_burst() -> None:
+    town = Town()
+    four = [
+        town.claim(town.text("cards"), "loans", who, 200.0) for _, who in zip(range(4), town.names("x"), strict=False)
+    ]
+    assert reasons([*town.agents(), *town.users(), *four], four, (BURST,)) == {}
+
+
 def test_slow_wrong_claims_are_no_burst() -> None:
     town = Town()
     slow = [town.claim(town.text("cards"), "loans", who) for _, who in zip(range(15), town.names("x"), strict=False)]
@@ -155,7 +176,8 @@ def test_flips_from_accounts_that_speak_once_show_in_what_strangers_say_together
 
 def test_agents_are_never_set_aside_however_they_contradict_each_other() -> None:
     town = Town()
-    rogue = [replace(town.claim(town.text("cards"), "loans", "agent:rogue", 200.0)) for _ in range(40)]
+    asked = {"user_id": "busy", "session_id": "one"}
+    rogue = [town.claim(town.text("cards"), "loans", "agent:rogue", 200.0, **asked) for _ in range(90)]
     claims = [*town.agents(), *town.users(), *rogue]
     assert all(claims[i].source_type != "agent" for i in find_suspects(claims, poison_params()))
 
@@ -174,6 +196,12 @@ def test_without_agents_a_liar_is_held_against_what_most_say() -> None:
     claims = [*town.users(each=120), *liar]
     assert reasons(claims, liar, ALL) == {AGAINST_TRUSTED: 6}
     assert len(find_suspects(claims, poison_params())) == 6
+
+
+def test_without_agents_copies_do_not_vouch_for_each_other() -> None:
+    town = Town()
+    copies = [town.claim(f"{COPY} {end}", "loans", who) for who, end in zip(town.names("x"), ENDS, strict=False)]
+    assert reasons([*town.users(each=120), *copies], copies)[COLLUSION] >= 5
 
 
 @pytest.mark.parametrize("n", [0, 1, 30])

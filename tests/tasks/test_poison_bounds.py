@@ -87,8 +87,30 @@ def test_one_loud_source_session_or_tenant_is_cut_and_named() -> None:
         assert Counter(found.values()) == {f"over the share of one {what}": 25}
 
 
+def test_a_cut_that_makes_another_share_too_large_is_followed_by_another() -> None:
+    town = Town()
+    big = [town.claim("a text", "loans", f"user:b{n}", tenant="big") for n in range(100)]
+    rest = [town.claim("a text", "loans", f"user:r{n}", tenant=f"t{n % 9}") for n in range(90)]
+    loud = [town.claim("a text", "loans", "user:loud", tenant="t9") for _ in range(10)]
+    claims = [*big, *rest, *loud]
+    found = aside(claims, max_tenant_share=0.3, max_source_share=0.05)
+    left = [c for i, c in enumerate(claims) if i not in found]
+    assert sum(c.user_id == "loud" for c in left) <= 0.05 * len(left)
+
+
+def test_of_claims_on_one_answer_those_that_stay_do_not_depend_on_the_order() -> None:
+    town = Town()
+    same = [town.claim("a text", "loans", f"user:x{n}", user_id="one", interaction_id="i") for n in range(30)]
+    claims = [*strangers(40), *same]
+
+    def found(said: Sequence[Claim]) -> set[str]:
+        return {said[i].source_id for i in aside(said, max_source_share=0.1)}
+
+    assert found(claims) == found(claims[::-1]) != set()
+
+
 def test_users_who_give_no_name_are_told_apart_by_their_conversations() -> None:
-    claims = strangers(40, user_id=None, source_id="unknown")
+    claims = [*strangers(40, user_id=None, source_id="unknown"), *Town().users(each=20, claims_each=1)]
     assert aside(claims, max_source_share=0.05) == {}
 
 
