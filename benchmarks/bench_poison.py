@@ -1,36 +1,37 @@
 """How far poisoned feedback moves a candidate, with and without each defence, and what the defence costs clean data.
 
 Ten routes of banking77 as traffic; the candidate is TF-IDF + logistic regression in place of a language model, trained
-on what claims -> find_suspects -> resolve -> near-duplicates -> balance let through.
+on what the functions of curate let through: find_suspects, reliability, resolve, near-duplicates, label noise, balance.
 
 python -m benchmarks.bench_poison [--quick] [--json]     needs ../shared/data/banking77; says so where it is missing
 """
 
 from __future__ import annotations
 
-import json
 import random
 import statistics
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks import poison_world
 from benchmarks.poison_world import Said, World, add_trigger, make_world, target_pair
 from benchmarks.report import Result, arguments, say
-from ratchet.examples import Example, resolve
 from ratchet.features import Feature
-from ratchet.params import CurateParams, Params, PoisonParams, load_params
+from ratchet.feedback import Claim
+from ratchet.params import Params, PoisonParams, load_params
 from tasks.balance import balance
-from tasks.curate import one_per_cluster
+from tasks.curate import Ledger, one_per_cluster, reliability_in, to_examples, without_label_noise
+from tasks.decontaminate import Held, cluster
 from tasks.poison import ALL, find_suspects
 
 SOURCE = Path(__file__).resolve().parents[2] / "shared" / "data" / "banking77"
 Attack = Callable[[World], list[Said]]
 Scores = dict[str, float | None]
+Table = dict[str, dict[str, dict[str, Any]]]  # attack, setting, score: its mean and half width
 
 
 def attacks(params: PoisonParams) -> dict[str, Attack]:
@@ -38,11 +39,11 @@ def attacks(params: PoisonParams) -> dict[str, Attack]:
     return {
         "no attack": lambda world: [],
         "outage, no attack": lambda world: poison_world.outage(world, 40),
-        **{
-            f"flip {share:.0%}": (lambda world, s=share: poison_world.flip(world, s)) for share in (0.05, 0.1, 0.2, 0.4)
-        },
+        "flip 5%": lambda world: poison_world.flip(world, 0.05),
+        "flip 10%": lambda world: poison_world.flip(world, 0.1),
+        "flip 20%": lambda world: poison_world.flip(world, 0.2),
+        "flip 40%": lambda world: poison_world.flip(world, 0.4),
         "targeted flip 10%": lambda world: poison_world.targeted(world, 0.1),
-        "targeted flip 20%": lambda world: poison_world.targeted(world, 0.2),
         "backdoor 5%": lambda world: poison_world.backdoor(world, 0.05),
         "sybil burst 10%": lambda world: poison_world.sybil_burst(world, 0.1),
         "knows the rules: unseen flips 20%": lambda world: poison_world.unseen(world, 0.2, params),
@@ -51,38 +52,47 @@ def attacks(params: PoisonParams) -> dict[str, Attack]:
     }
 
 
+BARE, OWN = "nothing", "curate alone"  # resolve and near-duplicates only; all of curate but find_suspects
 DEFENCES: dict[str, tuple[str, ...]] = {
-    "none": (),
+    BARE: (),
+    OWN: (),
     "all": ALL,
     **{f"all but {name}": tuple(other for other in ALL if other != name) for name in ALL},
 }
+FEW = (BARE, OWN, "all", "all but bounds")  # where agents say little
+OFF = {"max_user_share": 1.0, "max_session_share": 1.0, "label_noise_min_items": 10**9}
+NOBODY = Held([], [])
+CLEAN = "attackers left out"
 
 
 class Trial:
-    """One world under one attack: trains a candidate for each set of defences, once for each different outcome."""
+    """One world under one attack: trains a candidate for each setting, once for each different outcome."""
 
     def __init__(self, world: World, extra: Sequence[Said], params: Params) -> None:
         self.world, self.params = world, params
         self.said = [*world.honest, *extra]
-        self.claims = [said.claim for said in self.said]
         self.feature = _feature(world.routes)
+        self.claims = [_wrapped(said, self.feature) for said in self.said]
         self.known: dict[tuple[frozenset[int], bool], Scores] = {}
+        clusters = cluster([claim.text for claim in self.claims], NOBODY, params.curate, Path()).clusters
+        self.rows = [_row(claim, k) for claim, k in zip(self.claims, clusters, strict=True)]
 
-    def run(self, defences: Sequence[str], *, is_bounded: bool = True) -> Scores:
-        """Scores of the candidate that these defences let through; `is_bounded` False: nor is one user's share."""
-        suspects = find_suspects(self.claims, self.params.poison, defences=defences) if defences else {}
-        key = (frozenset(suspects), is_bounded)
+    def run(self, setting: str) -> Scores:
+        """Scores of the candidate that this setting lets through."""
+        suspects = find_suspects(self.claims, self.params.poison, defences=DEFENCES[setting])
+        key = (frozenset(suspects), setting == BARE)
         if key not in self.known:
-            self.known[key] = self._score(suspects, is_bounded=is_bounded)
+            self.known[key] = self._score(suspects, is_bare=setting == BARE)
         return self.known[key]
 
     def without_attackers(self) -> Scores:
-        """Scores of the candidate that honest claims alone give."""
-        return self._score({i: "" for i, said in enumerate(self.said) if said.is_attack}, is_bounded=True)
+        """Scores of the candidate that honest claims alone give, with all of curate but find_suspects."""
+        return self._score({i: "" for i, said in enumerate(self.said) if said.is_attack}, is_bare=False)
 
-    def _score(self, suspects: dict[int, str], *, is_bounded: bool) -> Scores:
-        rows = self._curated(suspects, self.params.curate, is_bounded=is_bounded)
-        predict = train([json.loads(row["messages"])[0]["content"] for row in rows], [str(r["label"]) for r in rows])
+    def _score(self, suspects: dict[int, str], *, is_bare: bool) -> Scores:
+        rows = self._curated(suspects, is_bare=is_bare)
+        raw = {said.claim.interaction_id: said.raw for said in self.said}
+        predict = train([raw[row["interaction_id"]] for row in rows], [str(row["label"]) for row in rows])
         victim, goal = target_pair(self.world)
         test, draw = self.world.test, random.Random(self.world.seed)
         said = predict([text for text, _ in test])
@@ -101,19 +111,12 @@ class Trial:
             "attack_claims_stopped": sum(i in suspects for i in hostile) / len(hostile) if hostile else None,
         }
 
-    def _curated(self, suspects: dict[int, str], params: CurateParams, *, is_bounded: bool) -> list[dict[str, Any]]:
-        examples = []
-        for i, said in enumerate(self.said):
-            found = (
-                resolve(_row(said, self.feature), [_wrapped(said, self.feature)], self.feature)
-                if i not in suspects
-                else None
-            )
-            if isinstance(found, Example):
-                examples.append({**asdict(found), "feedback_at": found.feedback_at.isoformat()})
-        kept = one_per_cluster(examples, params, Counter())
-        share = params.max_user_share if is_bounded else 1.0
-        return balance(kept, rehearsal_share=params.rehearsal_share, user_share=share, seed=params.seed).rows
+    def _curated(self, suspects: dict[int, str], *, is_bare: bool) -> list[dict[str, Any]]:
+        params = self.params.curate.model_copy(update=OFF if is_bare else {})
+        rows, out = [row for i, row in enumerate(self.rows) if i not in suspects], Ledger(Counter())
+        reliability = {} if is_bare else reliability_in(rows, self.feature, params)
+        examples = one_per_cluster(to_examples(rows, self.feature, reliability, params, out), out)
+        return balance(without_label_noise(examples, params, out), params).rows
 
 
 def train(texts: Sequence[str], labels: Sequence[str]) -> Callable[[Sequence[str]], list[str]]:
@@ -129,7 +132,7 @@ def train(texts: Sequence[str], labels: Sequence[str]) -> Callable[[Sequence[str
     return lambda asked: [str(label) for label in model.predict(list(asked))]
 
 
-def measure(params: Params, *, seeds: int, agent_share: float, settings: Sequence[str]) -> dict[str, Any]:
+def measure(params: Params, *, seeds: int, agent_share: float, settings: Sequence[str]) -> Table:
     """Per attack and set of defences the mean of each score over the seeds, with its 95 % interval."""
     found: dict[str, dict[str, list[Scores]]] = {}
     for seed in range(seeds):
@@ -138,10 +141,9 @@ def measure(params: Params, *, seeds: int, agent_share: float, settings: Sequenc
             say(f"agents label {agent_share:.0%}, world {seed + 1} of {seeds}: {name}")
             trial = Trial(world, attack(world), params)
             by_setting = found.setdefault(name, {})
-            by_setting.setdefault("attackers left out", []).append(trial.without_attackers())
+            by_setting.setdefault(CLEAN, []).append(trial.without_attackers())
             for setting in settings:
-                scores = trial.run(DEFENCES[setting], is_bounded=setting != "none")
-                by_setting.setdefault(setting, []).append(scores)
+                by_setting.setdefault(setting, []).append(trial.run(setting))
     return {name: {s: _summary(scores) for s, scores in by.items()} for name, by in found.items()}
 
 
@@ -172,28 +174,17 @@ def _feature(routes: Sequence[str]) -> Feature:
     return Feature.model_validate({**fields, "output_schema": schema})
 
 
-def _row(said: Said, feature: Feature) -> dict[str, Any]:
-    claim = said.claim
-    return {
-        "interaction_id": claim.interaction_id,
-        "tenant": claim.tenant,
-        "user_id": claim.user_id,
-        "session_id": claim.session_id,
-        "messages": json.dumps([{"role": "user", "content": said.raw}]),
-        "variables": "{}",
-        "contexts": "[]",
-        "output": feature.wrap_target(claim.own),
-        "consent": None,
-        "fallback": False,
-    }
+def _row(claim: Claim, cluster_id: int) -> dict[str, Any]:
+    ids = {name: getattr(claim, name) for name in ("interaction_id", "tenant", "user_id", "session_id")}
+    return {**ids, "claims": [claim], "feedback_ids": [claim.interaction_id], "cluster_id": cluster_id}
 
 
-def _wrapped(said: Said, feature: Feature) -> Any:
-    claim = said.claim
+def _wrapped(said: Said, feature: Feature) -> Claim:
+    own, target = said.claim.own, said.claim.target
     return replace(
-        claim,
-        own=feature.wrap_target(claim.own),
-        target=feature.wrap_target(claim.target) if claim.target is not None else None,
+        said.claim,
+        own=feature.wrap_target(own) if own is not None else None,
+        target=feature.wrap_target(target) if target is not None else None,
     )
 
 
@@ -205,36 +196,47 @@ def main() -> int:
         return 0
     params = load_params()
     result = Result("bench_poison", options.quick)
-    seeds, settings = (1, ("none", "all")) if options.quick else (5, tuple(DEFENCES))
+    seeds, settings = (1, (BARE, OWN, "all")) if options.quick else (6, tuple(DEFENCES))
+    table = measure(params, seeds=seeds, agent_share=0.3, settings=settings)
+    few = None if options.quick else measure(params, seeds=seeds, agent_share=0.1, settings=FEW)
+    note_aims(result, table)
     result.figures = {
-        "agents_label_30_percent": measure(params, seeds=seeds, agent_share=0.3, settings=settings),
-        "agents_label_10_percent": None
-        if options.quick
-        else measure(params, seeds=seeds, agent_share=0.1, settings=("none", "all", "all but bounds")),
+        "worlds": seeds,
+        "agents_label_30_percent": as_text(table),
+        "agents_label_10_percent": None if few is None else as_text(few),
     }
-    note_aims(result)
     result.finish(as_json=options.json)
     return 0
 
 
-def note_aims(result: Result) -> None:
+def as_text(table: Table) -> dict[str, Any]:
+    """The table with each score as "mean ±half width", a line each."""
+
+    def told(score: dict[str, float] | None) -> str | None:
+        return None if score is None else f"{score['mean']:.3f} ±{score['half_width']:.3f}"
+
+    return {
+        attack: {setting: {key: told(score) for key, score in scores.items()} for setting, scores in by.items()}
+        for attack, by in table.items()
+    }
+
+
+def note_aims(result: Result, table: Table) -> None:
     """Clean data are not harmed, and each attack that does not know the rules moves the candidate little."""
-    main_table, is_full = result.figures["agents_label_30_percent"], not result.quick
 
     def note(what: str, aim: float, got: float) -> None:
-        result.aim(what, aim=aim, got=round(got, 4), met=got <= aim if is_full else None)
+        result.aim(what, aim=aim, got=round(got, 4), met=None if result.quick else got <= aim)
 
     def mean(attack: str, setting: str, key: str) -> float:
-        return float(main_table[attack][setting][key]["mean"])
+        return float(table[attack][setting][key]["mean"])
 
     for name in ("no attack", "outage, no attack"):
         note(f"right claims lost at most: {name}", 0.01, mean(name, "all", "honest_right_claims_lost"))
-    for name in main_table:
+    for name in table:
         if not name.startswith("knows") and "no attack" not in name:
-            lost = mean(name, "attackers left out", "accuracy") - mean(name, "all", "accuracy")
+            lost = mean(name, CLEAN, "accuracy") - mean(name, "all", "accuracy")
             note(f"accuracy lost at most: {name}", 0.02, lost)
-    key = "triggered_called_goal"
-    gain = mean("backdoor 5%", "all", key) - mean("backdoor 5%", "attackers left out", key)
+    gain = mean("backdoor 5%", "all", "triggered_called_goal") - mean("backdoor 5%", CLEAN, "triggered_called_goal")
     note("attack success beyond a clean candidate's at most: backdoor 5%", 0.05, gain)
 
 

@@ -106,22 +106,13 @@ def clean_backdoor(world: World, share: float) -> list[Said]:
 
 
 def sybil_burst(world: World, share: float) -> list[Said]:
-    """Many new accounts within three hours, each with one of five texts of the victim's route, little changed."""
+    """Many new accounts within three hours, each with a text of the victim's route, little changed from the last."""
     draw = random.Random(f"sybil:{world.seed}")
     victim, goal = target_pair(world)
-    templates = [text for text, route in world.pool if route == victim][:5]
     begins = START + timedelta(days=draw.uniform(5, 25))
     return [
-        _attack(
-            world,
-            draw.choice(templates) + draw.choice(ENDS),
-            victim,
-            goal,
-            f"sybil-{n}",
-            begins + timedelta(hours=draw.uniform(0, 3)),
-            draw,
-        )
-        for n in range(_size(world, share))
+        _attack(world, text, victim, goal, f"sybil-{n}", begins + timedelta(hours=draw.uniform(0, 3)), draw)
+        for n, (text, _) in enumerate(_texts(world, share, draw, only=victim))
     ]
 
 

@@ -75,8 +75,6 @@ class PoisonParams(Section):
     burst_hours: float = Field(gt=0)
     max_untrusted_share: float = Share
     max_source_share: float = Field(gt=0, le=1)
-    max_session_share: float = Field(gt=0, le=1)
-    max_tenant_share: float = Field(gt=0, le=1)
     seed: int
 
 

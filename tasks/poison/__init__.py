@@ -14,8 +14,8 @@ Two kinds of defence:
    honest user errs, and says new things. A group is set aside when more of it is contradicted than honest error
    explains: copies from many accounts, a burst, what shares a word, the claims of one source, on one target, of all.
 2. Bounds (`bounds`), which hold against those who know the rules: of what a target is learned from, written claims of
-   strangers are at most a share; one source, session and tenant are at most a share of all strangers' claims.
-   (Of the training set, one user's share is bounded in tasks/balance.py.)
+   strangers are at most a share, and one speaker is at most a share of all strangers' claims. (What one user, one
+   conversation and one tenant may be of the training set is bounded in tasks/balance.py.)
 """
 
 from __future__ import annotations

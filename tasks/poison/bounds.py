@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Sequence
 
 from ratchet.files import sha256_text
 from ratchet.params import PoisonParams
-from tasks.balance import user_cap
-from tasks.poison.groups import Judged, source_of
+from tasks.balance import cap_of
+from tasks.poison.groups import Judged
 
 OVER_STRANGERS = "over the share of untrusted feedback"
-OVER_ONE = "over the share of one {}"
+OVER_SOURCE = "over the share of one source"
 
 
 def over_bounds(judged: Judged, params: PoisonParams, *, aside: Collection[int]) -> dict[int, str]:
@@ -20,29 +20,23 @@ def over_bounds(judged: Judged, params: PoisonParams, *, aside: Collection[int])
     Of too many the contradicted ones go first, and of those the draw (a digest of seed and id) decides.
     """
     left = [i for i in judged.strangers if i not in aside]
-    found: dict[int, str] = {}
-    shares = {
-        "source": params.max_source_share,
-        "session": params.max_session_share,
-        "tenant": params.max_tenant_share,
-    }
-    is_changed = True
-    while is_changed:  # each changes what the others are a share of
-        before = len(found)
-        for what, share in shares.items():
-            over = _over_share(judged, left, what, share, params.seed)
-            found |= dict.fromkeys(over, OVER_ONE.format(what))
-            left = [i for i in left if i not in over]
-        is_changed = len(found) > before
-    return found | dict.fromkeys(_over_trusted(judged, left, params), OVER_STRANGERS)
+    over = _over_source(judged, left, params)
+    left = [i for i in left if i not in over]
+    return dict.fromkeys(over, OVER_SOURCE) | dict.fromkeys(_over_trusted(judged, left, params), OVER_STRANGERS)
 
 
-def _over_share(judged: Judged, left: Sequence[int], what: str, share: float, seed: int) -> set[int]:
-    groups: dict[Hashable, list[int]] = defaultdict(list)
+def _over_source(judged: Judged, left: Sequence[int], params: PoisonParams) -> set[int]:
+    """What one user says beyond `max_source_share` of all strangers' claims, whoever asked.
+
+    Judges and what we derive are the team's own and are many by nature; that a user gave no name says nothing of him.
+    """
+    speakers: dict[str, list[int]] = defaultdict(list)
     for i in left:
-        groups[_key(judged, i, what)].append(i)
-    cap = user_cap([len(group) for group in groups.values()], share)
-    return {i for group in groups.values() if len(group) > cap for i in _last(judged, group, seed)[cap:]}
+        claim = judged.claims[i]
+        is_named = claim.source_type == "user" and claim.source_id != "unknown"
+        speakers[claim.source_id if is_named else f"\n{claim.interaction_id}"].append(i)
+    cap = cap_of([len(group) for group in speakers.values()], params.max_source_share)
+    return {i for group in speakers.values() if len(group) > cap for i in _in_order(judged, group, params.seed)[cap:]}
 
 
 def _over_trusted(judged: Judged, left: Sequence[int], params: PoisonParams) -> set[int]:
@@ -68,25 +62,16 @@ def _over_trusted(judged: Judged, left: Sequence[int], params: PoisonParams) -> 
     for target, answers in written.items():
         backing = len(trusted.get(target, ())) + 1
         allowed = int(backing * params.max_untrusted_share / (1 - params.max_untrusted_share) + 1e-9)
-        first = _last(judged, [group[0] for group in answers.values()], params.seed)
+        first = _in_order(judged, [group[0] for group in answers.values()], params.seed)
         over |= {i for head in first[allowed:] for i in answers[judged.claims[head].interaction_id]}
     return over
 
 
-def _last(judged: Judged, group: Sequence[int], seed: int) -> list[int]:
-    """The group in the order in which its claims are kept."""
+def _in_order(judged: Judged, group: Sequence[int], seed: int) -> list[int]:
+    """The claims of a group, those that are kept first."""
     return sorted(
         group, key=lambda i: (bool(judged.is_contradicted[i]), _draw(seed, judged.claims[i].interaction_id), i)
     )
-
-
-def _key(judged: Judged, i: int, what: str) -> Hashable:
-    claim = judged.claims[i]
-    if what == "source":
-        return source_of(claim)
-    if what == "tenant":
-        return claim.tenant
-    return claim.tenant, claim.session_id or claim.interaction_id
 
 
 def _draw(seed: int, interaction_id: str) -> str:

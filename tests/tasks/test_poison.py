@@ -176,8 +176,7 @@ def test_flips_from_accounts_that_speak_once_show_in_what_strangers_say_together
 
 def test_agents_are_never_set_aside_however_they_contradict_each_other() -> None:
     town = Town()
-    asked = {"user_id": "busy", "session_id": "one"}
-    rogue = [town.claim(town.text("cards"), "loans", "agent:rogue", 200.0, **asked) for _ in range(90)]
+    rogue = [town.claim(town.text("cards"), "loans", "agent:rogue", 200.0) for _ in range(90)]
     claims = [*town.agents(), *town.users(), *rogue]
     assert all(claims[i].source_type != "agent" for i in find_suspects(claims, poison_params()))
 
