@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import statistics
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -60,6 +61,7 @@ DEFENCES: dict[str, tuple[str, ...]] = {
     **{f"all but {name}": tuple(other for other in ALL if other != name) for name in ALL},
 }
 FEW = (BARE, OWN, "all", "all but bounds")  # where agents say little
+SIZES = (20_000, 200_000)
 OFF = {"max_user_share": 1.0, "max_session_share": 1.0, "label_noise_min_items": 10**9}
 NOBODY = Held([], [])
 CLEAN = "attackers left out"
@@ -147,6 +149,15 @@ def measure(params: Params, *, seeds: int, agent_share: float, settings: Sequenc
     return {name: {s: _summary(scores) for s, scores in by.items()} for name, by in found.items()}
 
 
+def measure_time(params: Params, n: int) -> float:
+    """Processor seconds of find_suspects on so many honest claims of 77 routes."""
+    say(f"{n:,} claims")
+    claims = poison_world.many_claims(SOURCE, n)
+    began = time.process_time()
+    find_suspects(claims, params.poison)
+    return round(time.process_time() - began, 1)
+
+
 def _summary(runs: Sequence[Scores]) -> dict[str, Any]:
     return {key: _interval([run[key] for run in runs]) for key in runs[0]}
 
@@ -199,12 +210,13 @@ def main() -> int:
     seeds, settings = (1, (BARE, OWN, "all")) if options.quick else (6, tuple(DEFENCES))
     table = measure(params, seeds=seeds, agent_share=0.3, settings=settings)
     few = None if options.quick else measure(params, seeds=seeds, agent_share=0.1, settings=FEW)
-    note_aims(result, table)
     result.figures = {
         "worlds": seeds,
+        "cpu_seconds_by_claims": {str(n): measure_time(params, n) for n in ((20_000,) if options.quick else SIZES)},
         "agents_label_30_percent": as_text(table),
         "agents_label_10_percent": None if few is None else as_text(few),
     }
+    note_aims(result, table)
     result.finish(as_json=options.json)
     return 0
 
@@ -236,6 +248,9 @@ def note_aims(result: Result, table: Table) -> None:
         if not name.startswith("knows") and "no attack" not in name:
             lost = mean(name, CLEAN, "accuracy") - mean(name, "all", "accuracy")
             note(f"accuracy lost at most: {name}", 0.02, lost)
+    if not result.quick:
+        seconds = result.figures["cpu_seconds_by_claims"]["200000"]
+        result.aim("processor seconds for 200,000 claims at most", aim=60, got=seconds, met=seconds <= 60)
     gain = mean("backdoor 5%", "all", "triggered_called_goal") - mean("backdoor 5%", CLEAN, "triggered_called_goal")
     note("attack success beyond a clean candidate's at most: backdoor 5%", 0.05, gain)
 

@@ -2,8 +2,8 @@
 
 Every detector forms groups by another rule and asks the same question: of n different texts k are contradicted; is k
 beyond Binomial(n, honest_rate + honest_noise), at the false discovery rate `alpha` over all groups of the detector
-(Benjamini and Hochberg 1995)? Counting different texts, not claims, keeps one question asked ten times one piece of
-evidence.
+(Benjamini and Hochberg 1995)? Texts are counted, not claims, and near-copies once: one question on which the evidence
+errs may be asked by many, and is one error.
 """
 
 from __future__ import annotations
@@ -27,13 +27,20 @@ PURITY = 0.8  # of the claims with a trigger, those on its target
 
 
 class Judged:
-    """The claims in their fixed order, and which of them strangers made about a target."""
+    """The claims in their fixed order, those that strangers made about a target, and which are contradicted.
+
+    `text_of` gives each of the latter the first of its near-copies, so that copies are one text.
+    """
 
     def __init__(self, claims: Sequence[Claim], evidence: Evidence, params: PoisonParams) -> None:
         self.claims = claims
         self.p, self.honest_rate = evidence
         self.strangers = [i for i, c in enumerate(claims) if c.source_type != "agent" and c.target is not None]
         self.is_contradicted = self.p <= params.contradicted  # nan: not
+        odd = [i for i in self.strangers if self.is_contradicted[i]]
+        texts = [claims[i].text for i in odd]
+        roots = components(len(odd), near_pairs(texts, jaccard=params.copy_jaccard, seed=params.seed))
+        self.text_of = {i: texts[root] for i, root in zip(odd, roots, strict=True)}
 
 
 def source_of(claim: Claim) -> tuple[str, str, str]:
@@ -71,11 +78,12 @@ def find_bursts(judged: Judged, params: PoisonParams) -> Found:
 
 
 def find_copies(judged: Judged, params: PoisonParams) -> Found:
-    """Contradicted near-copies of one text with one target, from at least `min_accounts` sources."""
-    odd = [i for i in judged.strangers if judged.is_contradicted[i]]
-    texts = [judged.claims[i].text for i in odd]
-    roots = components(len(odd), near_pairs(texts, jaccard=params.copy_jaccard, seed=params.seed))
-    copies = _grouped(((judged.claims[i].target, root), i) for i, root in zip(odd, roots, strict=True))
+    """Contradicted near-copies of one text with one target, from at least `min_accounts` sources.
+
+    They are one text, so nothing can be counted; if they are an honest question that agents have never seen, one
+    example is lost, as near-copies give no more than one anyway, and a person sees it.
+    """
+    copies = _grouped(((judged.claims[i].target, text), i) for i, text in judged.text_of.items())
     sources = [{source_of(judged.claims[i]) for i in group} for group in copies]
     return {i for group, who in zip(copies, sources, strict=True) if len(who) >= params.min_accounts for i in group}
 
@@ -85,12 +93,15 @@ def find_triggers(judged: Judged, params: PoisonParams) -> Found:
 
     A word that agents know to mean the target (a cheque, say) lets its texts fit: nothing is contradicted then.
     """
-    words = {i: _words(judged.claims[i].text) for i in judged.strangers}
-    times = Counter(word for held in words.values() for word in held)
-    odd = Counter(word for i, held in words.items() if judged.is_contradicted[i] for word in held)
+    times, odd = Counter[str](), Counter[str]()
+    for i in judged.strangers:
+        words = _words(judged.claims[i].text)
+        times.update(words)
+        if judged.is_contradicted[i]:
+            odd.update(words)
     holders: dict[str, list[int]] = {word: [] for word, n in odd.items() if n >= MIN_GROUP}
-    for i, held in words.items():
-        for word in held & holders.keys():
+    for i in judged.strangers:
+        for word in _words(judged.claims[i].text) & holders.keys():
             holders[word].append(i)
     groups = []
     for held_by in holders.values():
@@ -155,7 +166,8 @@ def _suspicious(
 
     tested, counts = [], []
     for group in groups:
-        texts = {(judged.claims[i].text, judged.claims[i].target): i for i in group if not np.isnan(judged.p[i])}
+        known = [i for i in group if not np.isnan(judged.p[i])]
+        texts = {(judged.text_of.get(i, judged.claims[i].text), judged.claims[i].target): i for i in known}
         if len(texts) >= MIN_GROUP:
             tested.append(group)
             members = list(texts.values())

@@ -154,6 +154,13 @@ def test_a_new_word_in_texts_that_fit_their_target_is_no_trigger() -> None:
     assert find_suspects([*town.agents(), *town.users(), *new], poison_params(), defences=DETECTION) == {}
 
 
+def test_a_popular_question_on_which_the_evidence_errs_is_one_error_and_no_trigger() -> None:
+    town = Town()
+    texts = [f"{COPY} payin cheque {end}" for end in ENDS]
+    popular = [town.claim(text, "loans", who) for text, who in zip(texts, town.names("x"), strict=False)]
+    assert reasons([*town.agents(), *town.users(), *popular], popular, (TRIGGER,)) == {}
+
+
 def test_a_word_that_agents_know_to_mean_the_target_is_no_trigger() -> None:
     town = Town()
     known = [town.claim(town.text("cards") + " cheque cheque payin", "loans", "agent:a0") for _ in range(20)]
