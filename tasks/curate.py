@@ -19,7 +19,7 @@ from ratchet.errors import BadInput, RatchetError
 from ratchet.examples import Reliability, SetAside, resolve
 from ratchet.features import Feature, load_feature
 from ratchet.files import canonical_json, write_json, write_whole
-from ratchet.params import CurateParams, Params, load_params
+from ratchet.params import CurateParams, Params, PoisonParams, load_params
 from ratchet.process import die_with_parent
 from ratchet.settings import Settings
 from ratchet.tenants import find_left_out, load_tenants
@@ -31,6 +31,8 @@ from tasks.dataset_card import write_card
 from tasks.decontaminate import IN_HOLDOUT, Held, cluster, count_held_elsewhere, read_held
 from tasks.holdout_questions import read_cut
 from tasks.label_noise import find_label_issues
+from tasks.poison import find_suspects
+from tasks.poison.bounds import OVER
 from tasks.reliability import TRUSTED, count_by_reliability, estimate_reliability
 from tasks.review_queue import Doubt, queue, write_queue
 from tasks.snapshot import sortable
@@ -68,6 +70,7 @@ def curate(params: Params, repo: Path, cache: Path) -> dict[str, Any]:
         found = gather(valid, feature, find_left_out(tenants_in(valid), load_tenants(repo)))
         out = Ledger(found.aside)
         rows = away_from_held(found.rows, held, own, cache, out)
+        rows = without_suspects(rows, params.poison, out)
         reliability = reliability_in(rows, feature, own)
         examples = to_examples(rows, feature, reliability, own, out)
         examples = before_cut(examples, read_cut(holdout), out)
@@ -115,6 +118,26 @@ def away_from_held(rows: Sequence[Row], held: Held, params: CurateParams, cache:
             kept.append({**row, "cluster_id": number})
         else:
             out.rows[why] += 1
+    return kept
+
+
+def without_suspects(rows: Sequence[Row], params: PoisonParams, out: Ledger) -> list[Row]:
+    """Set poisoned claims aside; where no other claim is left, the answer too, and a person should look at it."""
+    claims = [claim for row in rows for claim in row["claims"]]
+    suspects = find_suspects(claims, params)
+    out.claims.update(suspects.values())
+    kept, place = [], 0
+    for row in rows:
+        reasons = [suspects.get(place + n) for n in range(len(row["claims"]))]
+        place += len(reasons)
+        left = [claim for claim, why in zip(row["claims"], reasons, strict=True) if why is None]
+        if left:
+            kept.append({**row, "claims": left})
+            continue
+        reason = sorted(filter(None, reasons))[0]
+        out.rows[reason] += 1
+        if reason not in OVER:  # a bound accuses nobody
+            out.doubts.append(Doubt(row, f"suspicious: {reason}", 1.0))
     return kept
 
 

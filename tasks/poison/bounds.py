@@ -12,6 +12,7 @@ from tasks.poison.groups import Judged
 
 OVER_STRANGERS = "over the share of untrusted feedback"
 OVER_SOURCE = "over the share of one source"
+OVER = (OVER_STRANGERS, OVER_SOURCE)
 
 
 def over_bounds(judged: Judged, params: PoisonParams, *, aside: Collection[int]) -> dict[int, str]:

@@ -105,8 +105,9 @@ def find_triggers(judged: Judged, params: PoisonParams) -> Found:
             holders[word].append(i)
     groups = []
     for held_by in holders.values():
-        by_target = _grouped((judged.claims[i].target, i) for i in held_by)
-        groups += [group for group in by_target if len(group) >= PURITY * len(held_by)]
+        for group in _grouped((judged.claims[i].target, i) for i in held_by):
+            is_shared = len({source_of(judged.claims[i]) for i in group}) > 1  # what one source says is its own matter
+            groups += [group] if is_shared and len(group) >= PURITY * len(held_by) else []
     looked_at = sum(n >= MIN_GROUP for n in times.values())
     return {i for group in _suspicious(judged, groups, params, looked_at=looked_at) for i in group}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -21,6 +22,7 @@ from ratchet.settings import Settings
 from tasks.curate import curate, main
 from tests.routing_clone import target
 from tests.tasks.batch import Batch, question
+from tests.tasks.town import Town
 
 
 @pytest.fixture
@@ -327,3 +329,19 @@ def test_a_run_that_was_killed_anywhere_leaves_nothing_behind_that_changes_the_n
     assert all(
         name.split("/")[-1].startswith(".") or name == "timings/curate.json" for name in set(after) - set(before)
     )
+
+
+def test_poisoned_claims_are_set_aside_by_reason_and_a_person_is_asked(batch: Batch) -> None:
+    town = Town()
+    for route in ("cards", "loans"):
+        for _ in range(40):
+            batch.say(batch.ask(town.text(route)), "correction", route)
+    for _ in range(6):
+        batch.say(batch.ask(town.text("cards"), user_id="liar"), "correction", "loans", by="user:liar")
+    batch.say(batch.ask(town.text("cards"), user_id="liar"), "correction", "loans", by="user:liar")
+    batch.say(batch.interactions[-1]["interaction_id"], "correction", "cards", by="agent:ana")
+    metrics = batch.run()
+    assert metrics["claims_aside"] == {"against trusted sources": 7}
+    assert reasons(metrics)["against trusted sources"] == 6
+    lines = [json.loads(line) for line in Path("data/routing/review.jsonl").read_text().splitlines()]
+    assert [line["reason"] for line in lines].count("suspicious: against trusted sources") == 6

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ratchet.feedback import Claim
 from tasks.poison import AGAINST_TRUSTED, ALL, BURST, COLLUSION, CROWD, DETECTORS, TRIGGER, find_suspects
 from tasks.poison.evidence import Evidence
-from tasks.poison.groups import Judged, find_bursts
+from tasks.poison.groups import Judged, find_bursts, find_crowds
 from tests.tasks.town import Town, other, poison_params
 
 DETECTION = (*DETECTORS, CROWD)
@@ -99,8 +99,8 @@ def test_of_a_rush_what_fits_well_is_left_alone_and_the_rest_is_not() -> None:
         town.claim(town.text("cards"), "loans", who, 200.0) for _, who in zip(range(20), town.names("x"), strict=False)
     ]
     p = np.array([0.9] * len(usual) + [0.01] * 15 + [0.3] * 3 + [0.9] * 2)
-    judged = Judged([*usual, *rush], Evidence(p, np.full(len(p), 0.05)), poison_params())
-    assert find_bursts(judged, poison_params()) == set(range(len(usual), len(p) - 2))
+    both = Judged([*usual, *rush], Evidence(p, np.full(len(p), 0.05)), poison_params())
+    assert find_bursts(both, poison_params()) == set(range(len(usual), len(p) - 2))
 
 
 def test_four_wrong_claims_that_come_together_by_chance_are_no_burst() -> None:
@@ -179,6 +179,27 @@ def test_flips_from_accounts_that_speak_once_show_in_what_strangers_say_together
     claims = [*town.agents(), *honest, *flips]
     assert reasons(claims, flips)[CROWD] >= 54
     assert reasons(claims, honest).total() <= 0.05 * len(honest)
+
+
+def judged(town: Town, targets: Sequence[str], *, contradicted: float, honest_rate: float) -> Judged:
+    """Forty claims on each target, of which a share is contradicted."""
+    claims = [town.claim(town.text("cards"), target, f"user:{target}-{n}") for target in targets for n in range(40)]
+    p = np.tile(np.where(np.arange(40) < 40 * contradicted, 0.01, 0.5), len(targets))
+    return Judged(claims, Evidence(p, np.full(len(p), honest_rate)), poison_params())
+
+
+@pytest.mark.parametrize(("honest_rate", "found"), [(0.05, 10), (0.25, 0)])
+def test_a_target_on_which_agents_own_claims_are_often_contradicted_is_allowed_more(
+    honest_rate: float, found: int
+) -> None:
+    crowd = judged(Town(), ["loans"], contradicted=0.25, honest_rate=honest_rate)
+    assert len(find_crowds(crowd, poison_params(), aside=())) == found
+
+
+def test_what_no_target_shows_all_of_them_show_together() -> None:
+    one = judged(Town(), ["t0"], contradicted=0.2, honest_rate=0.1)
+    many = judged(Town(), [f"t{n}" for n in range(6)], contradicted=0.2, honest_rate=0.1)
+    assert [len(find_crowds(crowd, poison_params(), aside=())) for crowd in (one, many)] == [0, 48]
 
 
 def test_agents_are_never_set_aside_however_they_contradict_each_other() -> None:
