@@ -31,11 +31,11 @@ def _over_source(judged: Judged, left: Sequence[int], params: PoisonParams) -> s
 
     Judges and what we derive are the team's own and are many by nature; that a user gave no name says nothing of him.
     """
-    speakers: dict[str, list[int]] = defaultdict(list)
+    speakers: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for i in left:
         claim = judged.claims[i]
         is_named = claim.source_type == "user" and claim.source_id != "unknown"
-        speakers[claim.source_id if is_named else f"\n{claim.interaction_id}"].append(i)
+        speakers[(claim.tenant, claim.source_id) if is_named else (claim.interaction_id,)].append(i)
     cap = cap_of([len(group) for group in speakers.values()], params.max_source_share)
     return {i for group in speakers.values() if len(group) > cap for i in _in_order(judged, group, params.seed)[cap:]}
 
