@@ -15,6 +15,9 @@ from ratchet.settings import Settings
 from ratchet.store import Store
 from tasks import version
 
+# Scrubbed text stays on this machine, outside git; of evaluation/ not the holdout.
+KEPT = ("report.html", "data_report.html", "card.md", "review.jsonl", "blind.jsonl", "evaluation/showcase.jsonl")
+
 
 def publish(settings: Settings, store: Store, ledger: Ledger, run: Run, tree: Path) -> Run:
     """Seal the run: commit and push its outputs, store and attest the candidate, record the verdict. Repeatable."""
@@ -50,7 +53,7 @@ def keep_reports(settings: Settings, run: Run, data: Path) -> Path:
     """
     reports = settings.home / "reports" / run.run_id
     reports.mkdir(parents=True, exist_ok=True)
-    for name in ("report.html", "data_report.html", "evaluation/showcase.jsonl"):  # of evaluation/ not the holdout
+    for name in KEPT:
         if (data / name).is_file():
             (reports / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(data / name, reports / name)
