@@ -7,7 +7,7 @@ import pytest
 
 from ratchet.errors import BadInput
 from ratchet.records import Interaction
-from tasks.curate import COLUMNS
+from tasks.curated import LINEAGE, OWN
 from tasks.export import EXPORTS, ExportReport, export
 from tasks.formats import read_records
 from tasks.snapshot import COLUMNS as SNAPSHOT
@@ -16,7 +16,8 @@ from tasks.tables import read_table, write_table
 KEYS = {"role", "content", "name", "function_call", "weight"}  # of a message, by OpenAI's own check
 ODD = 'He said "no", then\r\nleft;\t=cmd|x, é ✓\u2028 - -1'
 SYSTEM, USER = {"role": "system", "content": "You help."}, {"role": "user", "content": ODD}
-ANSWERED = COLUMNS if "answer" in COLUMNS else COLUMNS | {"answer": "str"}
+TEXTS = ("messages", "variables", "contexts", "answer")
+ANSWERED = {name: "float" if name == "weight" else "str" for name in (*OWN, *TEXTS, *LINEAGE)}
 
 
 def example(number: int, *messages: dict[str, str], **changes: Any) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def test_dpo_pairs_the_right_output_with_what_was_answered(tmp_path: Path) -> No
 
 
 def test_dpo_finds_the_answer_in_the_snapshot_where_examples_do_not_say_it(tmp_path: Path) -> None:
-    columns = {name: kind for name, kind in COLUMNS.items() if name != "answer"}
+    columns = {name: kind for name, kind in ANSWERED.items() if name != "answer"}
     with pytest.raises(BadInput, match="does not say what was answered"):
         exported(tmp_path, "openai-dpo", example(1), columns=columns)
     asked = {"interaction_id": "i1", "output": "from the snapshot"}
