@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ratchet.contract import Term
 from ratchet.errors import BadInput, SettingsInvalid, UnknownFeature
@@ -21,6 +21,8 @@ REGIONS = (
 )  # fmt: skip
 
 ScoreKind = Literal["thumb", "rating", "correction", "comment", "accept", "rephrase", "abandon", "escalation"]
+
+MEASURED = ("quality", "tokens", "latency_ms")  # metrics that every feature has
 
 
 class Decoding(Section):
@@ -36,13 +38,14 @@ class GatePolicy(Section):
     Attributes:
         objective: what must be better: the score, the tokens per answer (cost), or the time per answer.
         anchor_margin: how much worse than the fixed anchor release a candidate's score may be.
-        margins: by metric (`quality`, `tokens`, `latency_ms`), the loss against the champion that is tolerated: points
-            of the score, or a share of the champion's mean. A metric that is not named is not guarded, but quality is
-            wherever it is not the objective (default: `anchor_margin`).
+        margins: by metric (`quality`, `tokens`, `latency_ms`, or one of the feature's `metrics`), the loss against the
+            champion that is tolerated: points of the score, or a share of the champion's mean for tokens and
+            latency_ms. A metric that is not named is not guarded, but quality is wherever it is not the objective
+            (default: `anchor_margin`).
     """
 
     objective: Literal["quality", "cost", "latency"] = "quality"
-    margins: dict[Literal["quality", "tokens", "latency_ms"], float] = Field(default_factory=dict)
+    margins: dict[str, float] = Field(default_factory=dict)
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     min_items: int = Field(default=20, ge=1)
     anchor_margin: float = Share
@@ -135,8 +138,53 @@ class Privacy(Section):
         return Selection.of(self.entities, self.allow)
 
 
+class ScorerSpec(BaseModel):
+    """One scorer as feature.yaml names it.
+
+    A bare name, or a mapping with exactly one of `name`, `python` and `command`, its options beside it:
+    `{name: regex, pattern: "^Dear"}`, `{python: "features/x/scorers.py:fn"}`, `{command: [...], timeout_s: 60}`.
+
+    Attributes:
+        name: a scorer of ours (`ratchet score --list`).
+        python: the team's own function in the clone, as file:function.
+        command: a program in an environment of its own, which reads and writes JSONL.
+        as_: what its metric is called where the default does not tell two apart.
+        options: what the scorer is given.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    name: str | None = None
+    python: str | None = Field(default=None, pattern=r"^features/[\w/.-]+\.py:[A-Za-z_]\w*$")
+    command: tuple[str, ...] | None = Field(default=None, min_length=1)
+    as_: str | None = Field(default=None, alias="as", pattern=r"^[a-z][a-z0-9_]{0,60}$")
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_options(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if not isinstance(value, dict) or "options" in value:
+            return value
+        own = {"name", "python", "command", "as", "as_"}
+        options = {k: v for k, v in value.items() if k not in own}
+        return {k: v for k, v in value.items() if k in own} | {"options": options}
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> ScorerSpec:
+        if sum(given is not None for given in (self.name, self.python, self.command)) != 1:
+            raise ValueError("a scorer is exactly one of name, python and command")
+        return self
+
+    @property
+    def metric(self) -> str:
+        """What its metric is called: `as`, the scorer's name, the function's name, or `command`."""
+        return self.as_ or self.name or (self.python.rpartition(":")[2] if self.python else "command")
+
+
 class Feature(Section):
-    """The policy of one feature."""
+    """The policy of one feature: `scorer` is its quality; `metrics` are scorers that are reported beside it."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{1,40}$")
     intent: str
@@ -144,6 +192,7 @@ class Feature(Section):
     mode: Literal["managed", "passthrough"] = "managed"
     output_schema: dict[str, Any] | None = None
     scorer: Literal["label_accuracy", "exact_match", "token_f1"]
+    metrics: tuple[ScorerSpec, ...] = ()
     decoding: Decoding = Decoding()
     gate: GatePolicy = GatePolicy(anchor_margin=0.02)
     rollout: RolloutPolicy = RolloutPolicy()
@@ -163,11 +212,22 @@ class Feature(Section):
             raise ValueError(f"two expectations are called {twice[0]!r}: give one another name")
         return contract
 
+    @model_validator(mode="after")
+    def _metrics_are_known(self) -> Feature:
+        names = [spec.metric for spec in self.metrics]
+        for spec in self.metrics:
+            check_metric(spec)
+            if names.count(spec.metric) > 1 or spec.metric in MEASURED:
+                raise ValueError(f"metrics: the name {spec.metric!r} is taken; give this one another by `as:`")
+        unknown = sorted(set(self.gate.margins) - {*names, *MEASURED})
+        if unknown:
+            known = ", ".join([*MEASURED, *names])
+            raise ValueError(f"gate.margins: {unknown[0]} is not measured; known: {known}. Add it to `metrics`")
+        return self
+
     def enum_field(self) -> tuple[str, list[str]] | None:
         """The schema's only enum property with its values; None where there is no schema or not exactly one."""
-        properties = (self.output_schema or {}).get("properties", {})
-        enums = [(name, list(spec["enum"])) for name, spec in properties.items() if "enum" in spec]
-        return enums[0] if len(enums) == 1 else None
+        return enum_field(self.output_schema)
 
     def wrap_target(self, value: Any) -> str:
         """The right output exactly as it would be served.
@@ -196,11 +256,30 @@ class Feature(Section):
 
     def label_of(self, output: str) -> str | None:
         """The label an answer gives; None where it is not valid JSON of the schema."""
-        enum = self.enum_field()
-        document = _as_document(output)
-        if enum is None or document is None or document.get(enum[0]) not in enum[1]:
-            return None
-        return str(document[enum[0]])
+        return label_in(self.output_schema, output)
+
+
+def enum_field(schema: dict[str, Any] | None) -> tuple[str, list[str]] | None:
+    """A schema's only enum property with its values; None where there is no schema or not exactly one."""
+    properties = (schema or {}).get("properties", {})
+    enums = [(name, list(spec["enum"])) for name, spec in properties.items() if "enum" in spec]
+    return enums[0] if len(enums) == 1 else None
+
+
+def label_in(schema: dict[str, Any] | None, output: str) -> str | None:
+    """The label that an answer gives under a schema; None where it is not valid JSON of it."""
+    enum = enum_field(schema)
+    document = _as_document(output)
+    if enum is None or document is None or document.get(enum[0]) not in enum[1]:
+        return None
+    return str(document[enum[0]])
+
+
+def check_metric(spec: ScorerSpec) -> None:
+    """Raise ValueError where a scorer is not known, or does not take its options."""
+    from ratchet.scorers.catalogue import options_of  # it stands on this module, and costs time where it is not used
+
+    options_of(spec)
 
 
 def load_feature(repo: Path, name: str) -> Feature:

@@ -1,0 +1,94 @@
+"""Every scorer of ours by its name, with what it needs and what its ends mean; a high score is always the good end."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from ratchet.features import Feature, ScorerSpec
+from ratchet.scorers import structure, text
+from ratchet.scorers.item import ItemScorer
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One scorer.
+
+    Attributes:
+        score: takes an Item and its options by keyword.
+        needs: what an item must have, or it is unscored.
+        meaning: what it measures, and what it cannot see.
+    """
+
+    score: ItemScorer
+    needs: str
+    meaning: str
+
+
+CATALOGUE: dict[str, Entry] = {
+    "exact_match": Entry(
+        text.match, "expected", "1: the expected text, case and white space evened out (normalise=false: by letter)"
+    ),
+    "token_f1": Entry(text.shared_words, "expected", "F1 of the words shared with the expected text"),
+    "regex": Entry(text.regex, "pattern", "1: the pattern is found in the answer (found=false: it is not)"),
+    "length": Entry(text.length, "-", "1: from `least` to `most` words, characters or sentences"),
+    "label_accuracy": Entry(
+        structure.label, "expected", "1: the label expected; macro-F1 and confusion are in the summary"
+    ),
+    "schema_valid": Entry(structure.schema_valid, "schema", "1: JSON that fits the feature's output_schema"),
+}
+
+
+def options_of(spec: ScorerSpec, feature: Feature | None = None) -> dict[str, Any]:
+    """A scorer's options, checked and of the right types; `schema` is the feature's where the scorer asks for one.
+
+    Raises:
+        ValueError: the scorer is not known, an option is not its own, missing or of a wrong type.
+    """
+    shape = _shape(spec)
+    given = dict(spec.options)
+    if feature is not None and "schema" in shape.model_fields:
+        given.setdefault("schema", feature.output_schema)
+    try:
+        checked = shape.model_validate(given)
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        name, known = ".".join(str(p) for p in problem["loc"]), ", ".join(shape.model_fields) or "none"
+        raise ValueError(f"scorer {spec.metric}: option {name}: {problem['msg']}; its options: {known}") from error
+    return {name: getattr(checked, name) for name in shape.model_fields}
+
+
+def read_options(name: str, written: Mapping[str, str]) -> dict[str, Any]:
+    """Options as a person wrote them on a command line; what is not a text is read as YAML, as `[a, b]` or `3`."""
+    fields = _shape(ScorerSpec(name=name)).model_fields
+    texts = {key for key, field in fields.items() if field.annotation in (str, re.Pattern[str])}
+    return {key: value if key in texts else yaml.safe_load(value) for key, value in written.items()}
+
+
+def _shape(spec: ScorerSpec) -> type[BaseModel]:
+    """The options as a pydantic model, from the keyword parameters of the function that takes them."""
+    function = _taker(spec)
+    types = typing.get_type_hints(function)
+    fields: dict[str, Any] = {
+        name: (types[name], Field() if parameter.default is parameter.empty else parameter.default)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    return create_model(f"{spec.metric}_options", __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def _taker(spec: ScorerSpec) -> Any:
+    if spec.name is None:
+        from ratchet.scorers import outside
+
+        return outside.call_function if spec.python else outside.run_command
+    if spec.name not in CATALOGUE:
+        raise ValueError(f"unknown scorer {spec.name!r}; known: {', '.join(sorted(CATALOGUE))}")
+    return CATALOGUE[spec.name].score
