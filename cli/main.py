@@ -23,6 +23,7 @@ from cli import (
     rollout,
     run,
     scrub,
+    score,
     status,
     try_out,
     up,
@@ -43,6 +44,7 @@ rollout.register(app)
 release.register(app)
 records.register(app)
 export.register(app)
+score.register(app)
 gate.register(app)
 review.register(app)
 scrub.register(app)

@@ -45,6 +45,7 @@ def ask_all(
     on_progress: Callable[[int, int], None] | None = None,
     timeout_s: float = 300.0,
     retry_after_s: float = 0.5,
+    key: str | None = None,
 ) -> list[Answer]:
     """Send chat requests, at most `concurrency` at a time.
 
@@ -57,7 +58,8 @@ def ask_all(
     answers: list[Answer | None] = [None] * len(bodies)
     pool = ThreadPoolExecutor(max_workers=max(1, concurrency))
     limits = httpx.Limits(max_connections=None)
-    with httpx.Client(base_url=base_url, timeout=timeout_s, limits=limits, trust_env=False) as client:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    with httpx.Client(base_url=base_url, timeout=timeout_s, limits=limits, trust_env=False, headers=headers) as client:
         try:
             waiting = {pool.submit(_ask, client, body, retry_after_s): i for i, body in enumerate(bodies)}
             for done, future in enumerate(as_completed(waiting), start=1):

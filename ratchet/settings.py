@@ -22,6 +22,8 @@ KEYS = {
     "RATCHET_MODELSERVER_URL": "the model server (default: http://127.0.0.1:8601; a stage starts its own unless set)",
     "RATCHET_VERIFIER_URL": "the approval verifier (default: http://127.0.0.1:8602)",
     "RATCHET_MODELSERVER_KEY": "bearer token that loading an adapter asks for (default: none, loopback only)",
+    "RATCHET_JUDGE_URL": "an OpenAI-compatible endpoint for LLM-judge scorers, without /v1 (default: none)",
+    "RATCHET_JUDGE_KEY": "bearer token of the judge's endpoint (default: none)",
     "RATCHET_ALLOW_REMOTE": "1 lets a server listen beyond loopback",
     "RATCHET_LANGFUSE_URL": "the Langfuse to pull from (default: none)",
     "RATCHET_LANGFUSE_PUBLIC_KEY": "its project's public key",
@@ -51,6 +53,8 @@ class Settings:
     langfuse_keys: tuple[str, str] | None = field(default=None, repr=False)
     s3_endpoint: str | None = None
     private_is_allowed: bool = False
+    judge_url: str | None = None
+    judge_key: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -81,6 +85,8 @@ class Settings:
             langfuse_keys=_langfuse_keys(environ),
             s3_endpoint=_optional_address(environ, "RATCHET_S3_ENDPOINT"),
             private_is_allowed=environ.get("RATCHET_ALLOW_PRIVATE") == "1",
+            judge_url=_optional_address(environ, "RATCHET_JUDGE_URL"),
+            judge_key=environ.get("RATCHET_JUDGE_KEY") or None,
         )
 
     @property

@@ -10,6 +10,7 @@ from ratchet.errors import BadInput, RatchetError
 from ratchet.features import Feature, ScorerSpec
 from ratchet.scorers.catalogue import CATALOGUE, options_of
 from ratchet.scorers.item import Item, Score
+from ratchet.scorers.llm_judge import JudgeServer
 from ratchet.scorers.outside import call_function, load_function, run_command
 
 Progress = Callable[[int, int], None]
@@ -21,6 +22,7 @@ def score_items(
     feature: Feature | None = None,
     *,
     repo: Path = Path(),
+    judge: JudgeServer | None = None,
     on_progress: Progress = lambda done, total: None,
 ) -> list[Score]:
     """Score items.
@@ -30,6 +32,7 @@ def score_items(
         items: what is scored.
         feature: whose schema is meant where the scorer needs one.
         repo: the clone, for a scorer of the team's own.
+        judge: who answers an LLM-judge scorer; without one its items are unscored.
         on_progress: told how many of how many are scored.
 
     Returns:
@@ -46,6 +49,8 @@ def score_items(
         scores = run_command(spec.command, items, repo, **options)
         on_progress(len(items), len(items))
         return scores
+    if spec.name is not None and CATALOGUE[spec.name].is_judge:
+        return list(CATALOGUE[spec.name].score(items, judge, on_progress, **options))
     if spec.python is not None:
         score = partial(call_function, load_function(repo, spec.python))
     else:
@@ -57,9 +62,16 @@ def score_items(
     return scores
 
 
-def score_item(spec: ScorerSpec, item: Item, feature: Feature | None = None, *, repo: Path = Path()) -> Score:
-    """Score one item; many at once (`score_items`) are cheaper for a command."""
-    return score_items(spec, [item], feature, repo=repo)[0]
+def score_item(
+    spec: ScorerSpec,
+    item: Item,
+    feature: Feature | None = None,
+    *,
+    repo: Path = Path(),
+    judge: JudgeServer | None = None,
+) -> Score:
+    """Score one item; many at once (`score_items`) are cheaper for a command and for a judge."""
+    return score_items(spec, [item], feature, repo=repo, judge=judge)[0]
 
 
 def _score_safely(score: Callable[[Item], Score], item: Item) -> Score:

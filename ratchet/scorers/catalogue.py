@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from ratchet.features import Feature, ScorerSpec
-from ratchet.scorers import structure, text
-from ratchet.scorers.item import ItemScorer
+from ratchet.scorers import code, llm_judge, meaning, privacy, refusal, structure, text, tone, toxicity
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,13 @@ class Entry:
         score: takes an Item and its options by keyword.
         needs: what an item must have, or it is unscored.
         meaning: what it measures, and what it cannot see.
+        is_judge: its function takes all items at once, and who judges.
     """
 
-    score: ItemScorer
+    score: Callable[..., Any]
     needs: str
     meaning: str
+    is_judge: bool = False
 
 
 CATALOGUE: dict[str, Entry] = {
@@ -37,12 +38,38 @@ CATALOGUE: dict[str, Entry] = {
         text.match, "expected", "1: the expected text, case and white space evened out (normalise=false: by letter)"
     ),
     "token_f1": Entry(text.shared_words, "expected", "F1 of the words shared with the expected text"),
-    "regex": Entry(text.regex, "pattern", "1: the pattern is found in the answer (found=false: it is not)"),
+    "regex": Entry(text.regex, "option pattern", "1: the pattern is found in the answer (found=false: it is not)"),
     "length": Entry(text.length, "-", "1: from `least` to `most` words, characters or sentences"),
     "label_accuracy": Entry(
-        structure.label, "expected", "1: the label expected; macro-F1 and confusion are in the summary"
+        structure.label, "expected", "1: the label expected; macro-F1, confusion and, with `confidence`, ECE beside it"
     ),
     "schema_valid": Entry(structure.schema_valid, "schema", "1: JSON that fits the feature's output_schema"),
+    "semantic_similarity": Entry(
+        meaning.semantic_similarity, "expected", "cosine with the expected text under all-MiniLM-L6-v2; English"
+    ),
+    "groundedness": Entry(
+        meaning.groundedness, "contexts", "share of sentences whose words and numbers (or vectors) the contexts support"
+    ),
+    "citations": Entry(meaning.citations, "contexts", "share of sentences with citations [n] that support them"),
+    "refusal": Entry(
+        refusal.refusal, "should_refuse or expected", "1: refused and should, or answered and should; English phrases"
+    ),
+    "pii_leak": Entry(privacy.pii_leak, "-", "1: no personal data but what the question holds; patterns, no names"),
+    "toxicity": Entry(toxicity.toxicity, "-", "1: none of a small English list, disguised or not; no classifier"),
+    "tone": Entry(tone.tone, "options", "share of the house's rules kept: banned, required, most_exclamations, ..."),
+    "code_tests": Entry(
+        code.code_tests, "variables.tests or expected", "1: the answer's Python passes its tests, inside a sandbox"
+    ),
+    "secure_code": Entry(code.secure_code, "-", "1: no insecure pattern in the answer's Python, by its syntax tree"),
+    "judge": Entry(
+        llm_judge.rubric, "options rubric, model; RATCHET_JUDGE_URL", "grade by an LLM, best 1, worst 0", is_judge=True
+    ),
+    "judge_pairwise": Entry(
+        llm_judge.pairwise,
+        "variables.other or expected; model; RATCHET_JUDGE_URL",
+        "1: an LLM prefers it to the other answer in both orders, 0: in none",
+        is_judge=True,
+    ),
 }
 
 
@@ -59,7 +86,10 @@ def options_of(spec: ScorerSpec, feature: Feature | None = None) -> dict[str, An
     try:
         checked = shape.model_validate(given)
     except ValidationError as error:
-        problem = error.errors(include_input=False, include_url=False)[0]
+        problems = error.errors(include_input=False, include_url=False)
+        problem = min(
+            problems, key=lambda p: p["type"] != "extra_forbidden"
+        )  # a misspelt option explains a missing one
         name, known = ".".join(str(p) for p in problem["loc"]), ", ".join(shape.model_fields) or "none"
         raise ValueError(f"scorer {spec.metric}: option {name}: {problem['msg']}; its options: {known}") from error
     return {name: getattr(checked, name) for name in shape.model_fields}
