@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -130,8 +129,9 @@ def _labels(spec: ScorerSpec, lines: Sequence[Line], feature: Feature | None) ->
 def _confidence(line: Line) -> float | None:
     """How sure an answer was, where its row says so."""
     given = line.row.get("confidence")
-    is_number = isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
-    return float(given) if is_number and 0 <= given <= 1 else None
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return None
+    return float(given) if 0 <= given <= 1 else None
 
 
 def _paired(line: Line, score: float | None) -> PairedScore | None:

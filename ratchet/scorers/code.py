@@ -7,6 +7,7 @@ import json
 import re
 import secrets
 from collections import Counter
+from collections.abc import Callable
 
 from ratchet.scorers.insecure import find_insecure
 from ratchet.scorers.item import Item, Score
@@ -46,7 +47,9 @@ os._exit(0)
 """
 
 
-def code_tests(item: Item, *, time_s: float = 10.0, memory_mb: int = 256) -> Score:
+def code_tests(
+    item: Item, is_isolating: Callable[[], bool] = sandbox_works, *, time_s: float = 10.0, memory_mb: int = 256
+) -> Score:
     """1 where the answer's Python passes its tests: `variables["tests"]`, else the expected text.
 
     Tests are asserts, or functions `test_*`; they see what the answer defines, and the standard library. Nothing is run
@@ -58,7 +61,7 @@ def code_tests(item: Item, *, time_s: float = 10.0, memory_mb: int = 256) -> Sco
     code = python_in(item.output)
     if code is None:
         return Score(0.0, NO_CODE)
-    if not sandbox_works():
+    if not is_isolating():
         return Score(None, "no sandbox on this machine")
     return _run_tests(code, tests, Limits(time_s=time_s, memory_mb=memory_mb))
 

@@ -2,7 +2,7 @@
 
 It is given to the interpreter as text (`ratchet.scorers.sandbox`), as the first process of new mount, pid, net, ipc and
 uts namespaces; it uses the standard library alone, and the modules of the clone are out of its reach. Its argument is
-JSON: {"python", "read_only", "work_bytes", "limits", "program"}. What it mounts is seen by these namespaces only.
+JSON: {"python", "read_only", "work_bytes", "limits", "time_s", "program"}. Nobody outside sees what it mounts.
 """
 
 import ctypes
@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import resource
+import signal
 import struct
 import sys
 from typing import Any
@@ -29,6 +30,7 @@ PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 24, 38, 22
 SECCOMP_MODE_FILTER, CLONE_NEWUSER = 2, 0x10000000
 LAST_CAPABILITY = 63
 NOBODY = 65534
+OUT_OF_TIME = 124
 ROOT, WORK = "/sys", "/work"  # a mount of our own hides what stands there, and nothing of it is needed
 
 # System calls that open a way out, or much of the kernel; by machine: pivot_root, clone, the audit name, those denied.
@@ -140,7 +142,10 @@ def is_real_root() -> bool:
 
 
 def main(asked: dict[str, Any]) -> None:
-    """Build the root, run the program in a child, end with its status; the child's own children end with this one."""
+    """Build the root, run the program in a child, end with 0, 1 or OUT_OF_TIME; with this process all others end.
+
+    The time is kept here, as the kernel ends every process of the namespaces before this one counts as ended.
+    """
     becomes_nobody = is_real_root()
     build_root(asked["read_only"], asked["work_bytes"])
     child = os.fork()
@@ -148,8 +153,10 @@ def main(asked: dict[str, Any]) -> None:
         os.chdir(WORK)
         give_up_rights(asked["limits"], becomes_nobody=becomes_nobody)
         os.execve(asked["python"], [asked["python"], "-I", "-S", "-c", asked["program"]], {"PATH": "/usr/bin"})  # noqa: S606
+    signal.signal(signal.SIGALRM, lambda number, frame: os._exit(OUT_OF_TIME))
+    signal.setitimer(signal.ITIMER_REAL, asked["time_s"])
     _, status = os.waitpid(child, 0)
-    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+    os._exit(0 if status == 0 else 1)
 
 
 if __name__ == "__main__":

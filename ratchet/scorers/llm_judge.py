@@ -91,12 +91,11 @@ def pairwise(
     shape = {"better": {"type": "string", "enum": ["first", "second", "tie"]}}
     bodies = []
     for item, other in zip(items, others, strict=True):
+        parts = _parts(item, has_right_answer="other" in item.variables)
         for first, second in ((item.output, other), (other, item.output)) if other is not None else ():
-            bodies.append(_body(model, task, reply, _parts(item) | {"FIRST": first, "SECOND": second}, shape))
+            bodies.append(_body(model, task, reply, parts | {"FIRST": first, "SECOND": second}, shape))
     said = iter(_ask(bodies, server, on_progress))
-    return [
-        _compare(next(said), next(said)) if o is not None else Score(None, "no other answer is given") for o in others
-    ]
+    return [_compare(next(said), next(said)) if other is not None else NO_OTHER for other in others]
 
 
 def _parts(item: Item, *, has_right_answer: bool = True) -> dict[str, str]:

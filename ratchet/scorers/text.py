@@ -29,7 +29,7 @@ def token_f1(output: str, expected: str, feature: Feature | None = None) -> floa
     """Harmonic mean of the precision and recall of words, as bags.
 
     The F1 of SQuAD (Rajpurkar et al. 2016, section 6.1): lower case, without punctuation and English articles. Checked
-    by hand-worked cases in tests/ratchet/test_scorers.py. None where nothing is expected.
+    by hand-worked cases in tests/ratchet/scorers/test_text.py. None where nothing is expected.
     """
     given, wanted = _words(output), _words(expected)
     if not wanted:

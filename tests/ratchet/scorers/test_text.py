@@ -1,13 +1,15 @@
-"""ratchet.scorers: known answers, malformed outputs, and the summary."""
+"""ratchet.scorers: the scorers that evaluate has always used, pattern and length, and the summary."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from ratchet.features import Feature
-from ratchet.scorers import BINARY_SCORERS, SCORERS, exact_match, label_accuracy, summarise, token_f1
+from ratchet.scorers import BINARY_SCORERS, SCORERS, Item, exact_match, label_accuracy, summarise, token_f1
+from ratchet.scorers.text import length, match, regex
 
 SCHEMA = {"type": "object", "properties": {"route": {"type": "string", "enum": ["cards", "loans"]}}}
 
@@ -97,3 +99,28 @@ def test_nothing_scored_has_no_score() -> None:
     assert summarise([None, None], scorer="token_f1", seed=1).as_dict() == {
         "n": 0, "unscored": 2, "score": None, "low": None, "high": None
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("found", "output", "score"),
+    [(True, "Dear Ana", 1.0), (True, "Hi", 0.0), (False, "Dear Ana", 0.0), (False, "", 1.0)],
+)
+def test_a_pattern_is_found_or_must_not_be(found: bool, output: str, score: float) -> None:
+    assert regex(Item(output=output), pattern=re.compile("^Dear"), found=found).score == score
+
+
+@pytest.mark.parametrize(
+    ("unit", "most", "score"), [("words", 4, 1.0), ("words", 3, 0.0), ("sentences", 1, 0.0), ("characters", 14, 1.0)]
+)
+def test_length_in_each_unit(unit: Any, most: int, score: float) -> None:
+    assert length(Item(output="One 2. And 34."), most=most, unit=unit).score == score
+
+
+def test_an_empty_answer_is_too_short() -> None:
+    assert length(Item(output="  ")).score == 0.0
+
+
+def test_normalise_false_compares_letter_by_letter() -> None:
+    item = Item(output="yes", expected="Yes")
+    assert (match(item).score, match(item, normalise=False).score) == (1.0, 0.0)
+    assert match(Item(output="yes")).score is None
