@@ -81,7 +81,7 @@ def options_of(spec: ScorerSpec, feature: Feature | None = None) -> dict[str, An
     """
     shape = _shape(spec)
     given = dict(spec.options)
-    if feature is not None and "schema" in shape.model_fields:
+    if feature is not None and "schema" in _names(shape):
         given.setdefault("schema", feature.output_schema)
     try:
         checked = shape.model_validate(given)
@@ -90,15 +90,15 @@ def options_of(spec: ScorerSpec, feature: Feature | None = None) -> dict[str, An
         problem = min(
             problems, key=lambda p: p["type"] != "extra_forbidden"
         )  # a misspelt option explains a missing one
-        name, known = ".".join(str(p) for p in problem["loc"]), ", ".join(shape.model_fields) or "none"
+        name, known = ".".join(str(p) for p in problem["loc"]), ", ".join(_names(shape)) or "none"
         raise ValueError(f"scorer {spec.metric}: option {name}: {problem['msg']}; its options: {known}") from error
-    return {name: getattr(checked, name) for name in shape.model_fields}
+    return {name: getattr(checked, field) for name, field in _names(shape).items()}
 
 
 def read_options(name: str, written: Mapping[str, str]) -> dict[str, Any]:
     """Options as a person wrote them on a command line; what is not a text is read as YAML, as `[a, b]` or `3`."""
-    fields = _shape(ScorerSpec(name=name)).model_fields
-    texts = {key for key, field in fields.items() if field.annotation in (str, re.Pattern[str])}
+    fields = _shape(ScorerSpec(name=name)).model_fields.values()
+    texts = {field.alias for field in fields if field.annotation in (str, re.Pattern[str])}
     return {key: value if key in texts else yaml.safe_load(value) for key, value in written.items()}
 
 
@@ -106,12 +106,20 @@ def _shape(spec: ScorerSpec) -> type[BaseModel]:
     """The options as a pydantic model, from the keyword parameters of the function that takes them."""
     function = _taker(spec)
     types = typing.get_type_hints(function)
-    fields: dict[str, Any] = {
-        name: (types[name], Field() if parameter.default is parameter.empty else parameter.default)
+    fields: dict[str, Any] = {  # a prefix, as pydantic has attributes of its own called `schema` and `model_...`
+        f"option_{name}": (
+            types[name],
+            Field(alias=name) if parameter.default is parameter.empty else Field(parameter.default, alias=name),
+        )
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
     return create_model(f"{spec.metric}_options", __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def _names(shape: type[BaseModel]) -> dict[str, str]:
+    """The options' names, each with its field's."""
+    return {str(field.alias): name for name, field in shape.model_fields.items()}
 
 
 def _taker(spec: ScorerSpec) -> Any:

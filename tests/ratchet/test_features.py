@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from ratchet.errors import BadInput, SettingsInvalid, UnknownFeature
 from ratchet.features import Feature, feature_names, load_feature
@@ -139,3 +140,28 @@ def test_without_a_privacy_section_people_are_replaced_and_places_stay() -> None
     privacy = routing().privacy
     assert {"PERSON", "EMAIL", "ADDRESS"} <= set(privacy.entities) and "LOCATION" not in privacy.entities
     assert not privacy.scrub_in_gateway and privacy.locales == privacy.allow == ()
+
+
+def test_metrics_are_named_bare_or_with_options_and_may_be_guarded() -> None:
+    metrics = ["schema_valid", {"name": "regex", "as": "no_promises", "pattern": "guarantee", "found": False},
+               {"python": "features/x/scorers.py:fn"}, {"command": ["score"], "timeout_s": 5}]  # fmt: skip
+    feature = routing(metrics=metrics, gate={"anchor_margin": 0.02, "margins": {"no_promises": 0.01}})
+    assert [spec.metric for spec in feature.metrics] == ["schema_valid", "no_promises", "fn", "command"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"metrics": ["nothing"]}, "unknown scorer 'nothing'"),
+        ({"metrics": [{"name": "regex"}]}, "option pattern"),
+        ({"metrics": [{"name": "length", "moost": 3}]}, "option moost"),
+        ({"metrics": ["length", {"name": "length", "most": 3}]}, "the name 'length' is taken"),
+        ({"metrics": [{"name": "length", "as": "quality"}]}, "the name 'quality' is taken"),
+        ({"metrics": [{"name": "length", "command": ["x"]}]}, "exactly one of"),
+        ({"metrics": [{"python": "/etc/x.py:fn"}]}, "String should match"),
+        ({"gate": {"anchor_margin": 0.02, "margins": {"toxicity": 0.01}}}, "toxicity is not measured"),
+    ],
+)
+def test_metrics_that_cannot_be_computed_are_refused(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        routing(**changes)

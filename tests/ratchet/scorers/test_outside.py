@@ -110,3 +110,10 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+def test_the_example_of_the_docs_scores() -> None:
+    script = Path(__file__).resolve().parents[3] / "docs" / "examples" / "command_scorer.py"
+    items = [Item(output="the card is lost", expected="lost card"), Item(output="x", expected="lost card"), ITEMS[0]]
+    spec = ScorerSpec(command=("python3", str(script)))
+    assert [s.score for s in score_items(spec, items)] == [1.0, 0.0, None]
