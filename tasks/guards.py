@@ -1,7 +1,7 @@
 """What the gate looks at beside the objective: metrics that may not get worse, against the champion and the anchor.
 
-Rows are those of evaluation/scores.jsonl, by metric: `quality` is the feature's score, higher is better; of `tokens`
-and `latency_ms` less is better, and losses are shares of the other release's mean.
+Rows are those of evaluation/scores.jsonl, by metric: `quality` is the feature's score and others are its `metrics`, of
+which more is better; of `tokens` and `latency_ms` less is, and losses are shares of the other release's mean.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tasks.compare import Paired, Standing, judge
 from tasks.trial import ROLES, Scores
 
 Rows = Sequence[Mapping[str, Any]]
+LESS_IS_BETTER = frozenset({"tokens", "latency_ms"})
 OBJECTIVES = {"quality": "quality", "cost": "tokens", "latency": "latency_ms"}
 
 
@@ -46,7 +47,7 @@ def guards_of(table: Mapping[str, Rows], policy: GatePolicy) -> list[Guard]:
         )
     for metric, margin in sorted(margins.items()):
         if metric != objective:
-            pairs = paired(_rows(table, metric), "champion", is_less_better=metric != "quality")
+            pairs = paired(_rows(table, metric), "champion", is_less_better=metric in LESS_IS_BETTER)
             guards.append(Guard(f"{metric} against the champion", pairs, margin))
     return guards
 

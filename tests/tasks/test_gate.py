@@ -269,6 +269,16 @@ def test_a_better_candidate_that_is_too_dear_is_rejected(clone: RoutingClone) ->
     assert found["guards"]["tokens against the champion"]["estimate"] == pytest.approx(-50 / 114.5)
 
 
+def test_a_further_metric_is_guarded_and_more_of_it_is_better(clone: RoutingClone) -> None:
+    path = clone.root / "features/routing/feature.yaml"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"metrics": ["schema_valid"]}))
+    set_policy(clone, margins={"schema_valid": 0.1})
+    add_metric(clone, "schema_valid", 0.0, 1.0)
+    found = gate(clone.params())
+    assert found["verdict"] == "accept"
+    assert found["guards"]["schema_valid against the champion"]["estimate"] == pytest.approx(1.0)
+
+
 def test_an_equally_good_but_cheaper_candidate_wins_on_cost(clone: RoutingClone) -> None:
     write_scores(clone, [(1.0, 1.0)] * 30)
     add_metric(clone, "tokens", 100.0, 60.0)

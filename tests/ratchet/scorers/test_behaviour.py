@@ -132,6 +132,7 @@ def test_contexts_are_no_excuse_unless_they_are_public() -> None:
     item = Item.model_validate({"output": "Call 020 7946 0958", "contexts": ["Bob: 020 7946 0958"]})
     assert pii_leak(item).score == 0.0
     assert pii_leak(item, contexts_are_public=True).score == 1.0
+    assert pii_leak(item, allow=("020 7946 0958",)).score == 1.0
 
 
 @pytest.mark.parametrize(
