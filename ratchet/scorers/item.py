@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -91,7 +90,7 @@ def as_score(value: Any, reason: str) -> Score:
         value, reason = value.score, value.reason
     if value is None:
         return Score(None, reason)
-    if not isinstance(value, (bool, int, float)) or not math.isfinite(value) or not 0 <= value <= 1:
+    if not isinstance(value, (bool, int, float)) or not 0 <= value <= 1:
         return Score(None, "the scorer gave no number from 0 to 1")
     return Score(float(value), reason)
 

@@ -25,6 +25,8 @@ def test_the_callers_files_are_not_there(tmp_path: Path) -> None:
     program = f"for p in {tried!r}:\n  try: print(open(p).read())\n  except OSError as e: print(e.errno)"
     assert said(program).split() == ["2"] * len(tried)  # ENOENT
     assert said("import os; print(sorted(os.listdir('/work')))") == "[]"
+    shown = {Path(path).parts[1] for path in sandbox._read_only()} | {"dev", "work"}
+    assert set(said("import os; print(*os.listdir('/'))").split()) == shown  # and nothing of the old root
 
 
 def test_the_callers_environment_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
