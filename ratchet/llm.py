@@ -7,11 +7,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Lock
 from typing import Any, BinaryIO
 
 import httpx
@@ -38,16 +39,19 @@ class Answer:
 
 
 def ask_all(
-    bodies: Sequence[Mapping[str, Any]],
+    bodies: Iterable[Mapping[str, Any]],
     *,
     base_url: str,
     concurrency: int,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_answer: Callable[[int, Answer], None] = lambda index, answer: None,
     timeout_s: float = 300.0,
     retry_after_s: float = 0.5,
     key: str | None = None,
 ) -> list[Answer]:
-    """Send chat requests, at most `concurrency` at a time.
+    """Send chat requests, at most `concurrency` at a time; a body is taken from the iterable when it is sent.
+
+    Args:
+        on_answer: told each answer, with the place of its body, as soon as it is there; one call at a time.
 
     Returns:
         One answer per body, in the order of the bodies. A request that the server refuses is an Answer with `error`.
@@ -55,20 +59,34 @@ def ask_all(
     Raises:
         ModelServerUnreachable: nothing answers at `base_url`, after three tries.
     """
-    answers: list[Answer | None] = [None] * len(bodies)
-    pool = ThreadPoolExecutor(max_workers=max(1, concurrency))
+    answers: dict[int, Answer] = {}
+    waiting, lock, is_over = enumerate(bodies), Lock(), Event()
     limits = httpx.Limits(max_connections=None)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     with httpx.Client(base_url=base_url, timeout=timeout_s, limits=limits, trust_env=False, headers=headers) as client:
+
+        def work() -> None:
+            try:
+                while not is_over.is_set():
+                    with lock:
+                        index, body = next(waiting, (-1, None))
+                    if body is None:
+                        return
+                    answer = _ask(client, body, retry_after_s)
+                    with lock:
+                        answers[index] = answer
+                        on_answer(index, answer)
+            finally:
+                is_over.set()  # one that fails stops the others; at the end of the bodies there is nothing to stop
+
+        pool = ThreadPoolExecutor(max_workers=max(1, concurrency))
         try:
-            waiting = {pool.submit(_ask, client, body, retry_after_s): i for i, body in enumerate(bodies)}
-            for done, future in enumerate(as_completed(waiting), start=1):
-                answers[waiting[future]] = future.result()
-                if on_progress:
-                    on_progress(done, len(bodies))
+            for working in [pool.submit(work) for _ in range(max(1, concurrency))]:
+                working.result()
         finally:
+            is_over.set()
             pool.shutdown(wait=True, cancel_futures=True)
-    return [answer for answer in answers if answer is not None]
+    return [answers[index] for index in sorted(answers)]
 
 
 def load_adapter(base_url: str, release_id: str, path: Path, *, key: str | None = None) -> None:

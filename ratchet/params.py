@@ -111,9 +111,10 @@ class TuneParams(Section):
 
 
 class EvaluateParams(Section):
-    """How the releases are asked."""
+    """How the releases are asked; `repeats` times per question where answers are drawn (temperature above 0)."""
 
     concurrency: int = Field(ge=1)
+    repeats: int = Field(default=1, ge=1)
     seed: int
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ratchet.answers import AnswerLog, request_digest
 from ratchet.base_models import LocalModel
 from ratchet.errors import BadInput, ModelServerUnreachable
 from ratchet.features import Feature
@@ -46,11 +47,15 @@ class Contender:
 
 @dataclass(frozen=True)
 class Served:
-    """A model server that answers at `url`; `key` is what it asks for before it loads an adapter."""
+    """A model server that answers at `url`; `key` is what it asks for before it loads an adapter.
+
+    What the `log` has recorded of it is not asked again.
+    """
 
     url: str
     key: str | None
     concurrency: int
+    log: AnswerLog
 
 
 def stored_contender(manifest: Path, settings: Settings) -> Contender:
@@ -93,21 +98,54 @@ def ask(
     contender: Contender,
     questions: Sequence[Question],
     served: Served,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    repeats: int = 1,
 ) -> list[Answer]:
-    """Ask a release every question, as the gateway would.
+    """Ask a release every question, as the gateway would; what was recorded before is not asked again.
+
+    Returns:
+        One answer per question and repeat: all repeats of the first question, then those of the second.
 
     Raises:
-        ModelServerUnreachable: the server is down, or refuses every request.
+        ModelServerUnreachable: the server is down, or refuses every request. What it answered is recorded.
     """
     release = contender.release
-    if contender.adapter is not None:
+    requests = [request_of(release, question, repeat) for question in questions for repeat in range(repeats)]
+    known = served.log.recall(release.feature, requests)
+    asked = [place for place, request in enumerate(requests) if request not in known]
+    if asked and contender.adapter is not None:
         load_adapter(served.url, release.release_id, contender.adapter, key=served.key)
-    bodies = [request_body(release, q.messages, variables=q.variables, contexts=q.contexts) for q in questions]
-    answers = ask_all(bodies, base_url=served.url, concurrency=served.concurrency, on_progress=on_progress)
-    if answers and all(answer.error for answer in answers):
-        raise ModelServerUnreachable(f"{served.url} answered none of {len(answers)} requests: {answers[0].error}")
-    return answers
+    done = len(requests) - len(asked)
+    on_progress(done, len(requests))
+    with served.log.recording(release.feature) as keep:
+
+        def note(index: int, answer: Answer) -> None:
+            nonlocal done
+            keep(requests[asked[index]], answer)
+            done += 1
+            on_progress(done, len(requests))
+
+        bodies = (body_of(release, questions[place // repeats]) for place in asked)
+        try:
+            given = ask_all(bodies, base_url=served.url, concurrency=served.concurrency, on_answer=note)
+        except ModelServerUnreachable as error:
+            kept = f"{done} of {len(requests)} answers are kept: run again, and only the rest is asked"
+            raise ModelServerUnreachable(f"{error} ({kept})") from error
+    if given and not known and all(answer.error for answer in given):
+        raise ModelServerUnreachable(f"{served.url} answered none of {len(given)} requests: {given[0].error}")
+    fresh = dict(zip(asked, given, strict=True))
+    return [fresh[place] if place in fresh else known[request] for place, request in enumerate(requests)]
+
+
+def body_of(release: Release, question: Question) -> dict[str, Any]:
+    """The request that asks a release a question."""
+    return request_body(release, question.messages, variables=question.variables, contexts=question.contexts)
+
+
+def request_of(release: Release, question: Question, repeat: int) -> str:
+    """The digest that the answer is recorded under."""
+    return request_digest(release, body_of(release, question), repeat)
 
 
 def score_answers(answers: Sequence[Answer], expected: Sequence[str], feature: Feature) -> list[float | None]:

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ratchet.answers import answer_log
 from ratchet.base_models import resolve_base_model
 from ratchet.errors import BadInput, RatchetError
-from ratchet.features import load_feature
+from ratchet.features import Feature, load_feature
 from ratchet.files import canonical_json, read_json, sha256_file, sha256_text, write_json
 from ratchet.llm import model_server
 from ratchet.params import Params, load_params
@@ -29,7 +30,8 @@ from tasks.contenders import (
     stored_contender,
     tokens_per_answer,
 )
-from tasks.trial import ROLES, RoleResult, Trial, answer_trial, score_trial, write_evaluation, write_latencies
+from tasks.guards import OBJECTIVES
+from tasks.trial import ROLES, RoleResult, Trial, answer_trial, score_trial, write_evaluation, write_times
 
 
 def choose_arm(reports: Mapping[str, Mapping[str, Any]]) -> str:
@@ -77,9 +79,14 @@ def metrics_of(
         metrics[role] = {
             "release_id": result.release_id,
             "unscored": sum(score is None for score in result.scores),
-            "tokens_per_answer": tokens_per_answer(result.answers),
+            "tokens_per_answer": tokens_per_answer(result.flat),
         }
     return metrics
+
+
+def counts_latency(feature: Feature) -> bool:
+    """Whether the gate weighs times: then all are asked anew, as times of different days cannot be compared."""
+    return "latency_ms" in {*feature.gate.margins, OBJECTIVES[feature.gate.objective]}
 
 
 def holdout_digest(folder: Path) -> str:
@@ -98,16 +105,19 @@ def evaluate(params: Params, settings: Settings) -> dict[str, Any]:
     trial = _read_trial(params, settings, choose_arm(reports))
     model = resolve_base_model(params.base_model, settings)
     check_base_model(trial.contenders["champion"], model, params.inputs / "champion.json")
+    if trial.repeats > 1:
+        _tell_who_is_asked_once(trial)
     line = ProgressLine("champion, anchor and candidate on the holdout")
     with model_server(settings, params.base_model, model.path) as url:
-        served = Served(url, settings.modelserver_key, params.evaluate.concurrency)
+        log = answer_log(settings, recalls=not counts_latency(trial.feature))
+        served = Served(url, settings.modelserver_key, params.evaluate.concurrency, log)
         answers = answer_trial(trial, served, line.show)
     results = score_trial(trial, answers)
     metrics = metrics_of(trial, results, reports) | {"holdout_digest": holdout_digest(params.inputs / "holdout")}
     write_evaluation(params.outputs / "evaluation", trial, results, answers)
     write_json(params.outputs / "metrics" / "evaluate.json", metrics)
-    write_latencies(params.outputs / "timings" / "latencies.jsonl", trial, results)
-    latencies = {role: p95_latency_ms(result.answers) for role, result in results.items()}
+    write_times(params.outputs / "timings", trial, results)
+    latencies = {role: p95_latency_ms(result.flat) for role, result in results.items()}
     timings = {"seconds": round(time.monotonic() - began, 3), "p95_latency_ms": latencies}
     write_json(params.outputs / "timings" / "evaluate.json", timings)
     return metrics
@@ -149,7 +159,15 @@ def _read_trial(params: Params, settings: Settings, arm: str) -> Trial:
         "candidate": read_contender(params.outputs / "candidates" / arm),
     }
     shown = read_holdout(showcase, feature) if showcase.is_file() else []
-    return Trial(feature, contenders, holdout, shown, params.evaluate.seed)
+    return Trial(feature, contenders, holdout, shown, params.evaluate.seed, params.evaluate.repeats)
+
+
+def _tell_who_is_asked_once(trial: Trial) -> None:
+    once = [role for role in ROLES if trial.repeats_of(trial.contenders[role]) == 1]
+    if once:
+        print(
+            f"evaluate: temperature 0, so asked once and not {trial.repeats} times: {', '.join(once)}", file=sys.stderr
+        )
 
 
 def _arm_metrics(report: Mapping[str, Any]) -> dict[str, Any]:

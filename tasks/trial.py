@@ -18,12 +18,22 @@ from ratchet.files import write_json, write_whole
 from ratchet.llm import Answer
 from ratchet.records import HoldoutItem, Rejected, read_jsonl
 from ratchet.scorers import summarise
-from tasks.contenders import Contender, Served, ask, score_answers
+from tasks.contenders import Contender, Served, ask, request_of, score_answers
 
 Scores = Mapping[str, float | None]
 ROLES = ("champion", "anchor", "candidate")
-TEXTS = ("item_id", "release_id", "role", "output", "finish_reason")
-ANSWER_COLUMNS = ("item_id", "release_id", "role", "output", "input_tokens", "output_tokens", "finish_reason")
+ANSWER_COLUMNS = {
+    "item_id": pa.string(),
+    "release_id": pa.string(),
+    "role": pa.string(),
+    "repeat": pa.int64(),
+    "output": pa.string(),
+    "input_tokens": pa.int64(),
+    "output_tokens": pa.int64(),
+    "finish_reason": pa.string(),
+    "request": pa.string(),
+}
+Given = list[tuple[Answer, ...]]  # an item's answers, one per repeat
 
 
 @dataclass(frozen=True)
@@ -35,80 +45,106 @@ class Trial:
     holdout: list[HoldoutItem]
     showcase: list[HoldoutItem]
     seed: int
+    repeats: int = 1
+
+    def repeats_of(self, contender: Contender) -> int:
+        """How often a release is asked each question: once where it answers the same each time (temperature 0)."""
+        return self.repeats if contender.release.decoding.temperature > 0 else 1
 
 
 @dataclass(frozen=True)
 class RoleResult:
-    """One role's answers and scores, in the order of the holdout."""
+    """One role's answers and scores, in the order of the holdout; a score is the mean over an item's repeats."""
 
     release_id: str
-    answers: list[Answer]
+    answers: Given
     scores: list[float | None]
+
+    @property
+    def flat(self) -> list[Answer]:
+        """The answers of all items and repeats."""
+        return [answer for given in self.answers for answer in given]
 
 
 def answer_trial(
     trial: Trial, served: Served, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> dict[str, list[Answer]]:
+) -> dict[str, Given]:
     """Ask each release the holdout, champion and candidate the showcase too.
 
     Returns:
-        By release id, one answer per holdout item, then (not for the anchor alone) one per showcase item.
+        By release id, the answers to each holdout item, then (not for the anchor alone) to each showcase item.
     """
     ids = {role: contender.release.release_id for role, contender in trial.contenders.items()}
     shown = {ids["champion"], ids["candidate"]}
     todo = {ids[role]: trial.contenders[role] for role in ROLES}
     questions = {i: trial.holdout + (trial.showcase if i in shown else []) for i in todo}
-    total = sum(len(asked) for asked in questions.values())
-    answers: dict[str, list[Answer]] = {}
-    for release_id, contender in todo.items():
-        before = sum(len(given) for given in answers.values())
+    repeats = {release_id: trial.repeats_of(contender) for release_id, contender in todo.items()}
+    total, before = sum(len(questions[i]) * repeats[i] for i in todo), 0
+    answers: dict[str, Given] = {}
+    for i, contender in todo.items():
 
         def show(done: int, _: int, before: int = before) -> None:
             on_progress(before + done, total)
 
-        answers[release_id] = ask(contender, questions[release_id], served, show)
+        flat = ask(contender, questions[i], served, show, repeats=repeats[i])
+        answers[i] = [tuple(flat[at : at + repeats[i]]) for at in range(0, len(flat), repeats[i])]
+        before += len(flat)
     return answers
 
 
-def score_trial(trial: Trial, answers: Mapping[str, list[Answer]]) -> dict[str, RoleResult]:
+def score_trial(trial: Trial, answers: Mapping[str, Given]) -> dict[str, RoleResult]:
     """Score each role's answers to the holdout."""
-    expected = [item.expected for item in trial.holdout]
     results = {}
     for role in ROLES:
         release_id = trial.contenders[role].release.release_id
         given = answers[release_id][: len(trial.holdout)]
-        results[role] = RoleResult(release_id, given, score_answers(given, expected, trial.feature))
+        scores = [
+            mean(score_answers(repeats, [item.expected] * len(repeats), trial.feature))
+            for item, repeats in zip(trial.holdout, given, strict=True)
+        ]
+        results[role] = RoleResult(release_id, given, scores)
     return results
 
 
 def write_evaluation(
-    folder: Path, trial: Trial, results: Mapping[str, RoleResult], answers: Mapping[str, list[Answer]]
+    folder: Path, trial: Trial, results: Mapping[str, RoleResult], answers: Mapping[str, Given]
 ) -> None:
     """Write answers.parquet, scores.jsonl, summary.json and showcase.jsonl.
 
     What the holdout says stands in this folder alone, which is data: the gate decides what of it may leave.
     """
-    scorer = trial.feature.scorer
+    scorer = trial.feature.scorer if trial.repeats == 1 else "mean"  # a mean of 0s and 1s has no Wilson interval
     summaries = {role: summarise(results[role].scores, scorer=scorer, seed=trial.seed).as_dict() for role in ROLES}
     write_json(folder / "summary.json", summaries)
-    write_whole(folder / "answers.parquet", _answers_parquet(trial, results))
+    write_whole(folder / "answers.parquet", _parquet(_answer_rows(trial, results), ANSWER_COLUMNS))
     quality = {role: results[role].scores for role in ROLES}
-    tokens = {role: [_tokens(answer) for answer in results[role].answers] for role in ROLES}
+    tokens = {role: [_tokens(given) for given in results[role].answers] for role in ROLES}
     write_whole(folder / "scores.jsonl", _score_rows(trial, "quality", quality) + _score_rows(trial, "tokens", tokens))
     skipped = len(trial.holdout)
     champion = answers[results["champion"].release_id][skipped:]
     candidate = answers[results["candidate"].release_id][skipped:]
     shown = [
         {"text": item.messages[-1].content, "champion": a.text, "candidate": b.text, "expected": item.expected}
-        for item, a, b in zip(trial.showcase, champion, candidate, strict=True)
+        for item, (a, *_), (b, *_) in zip(trial.showcase, champion, candidate, strict=True)
     ]
     write_whole(folder / "showcase.jsonl", _jsonl(shown))
 
 
-def write_latencies(path: Path, trial: Trial, results: Mapping[str, RoleResult]) -> None:
-    """Write each answer's time in milliseconds, in the form of scores.jsonl; no two runs give the same."""
-    times = {role: [None if a.error else a.latency_ms for a in results[role].answers] for role in ROLES}
-    write_whole(path, _score_rows(trial, "latency_ms", times))
+def write_times(folder: Path, trial: Trial, results: Mapping[str, RoleResult]) -> None:
+    """Write each item's time in milliseconds (latencies.jsonl, in the form of scores.jsonl), and answers.parquet again
+    with each answer's time in it; no two runs that ask give the same times."""
+    times = {role: [_latency_ms(given) for given in results[role].answers] for role in ROLES}
+    write_whole(folder / "latencies.jsonl", _score_rows(trial, "latency_ms", times))
+    rows = _answer_rows(trial, results)
+    answers = [answer for role in ROLES for answer in results[role].flat]
+    timed = [row | {"latency_ms": answer.latency_ms} for row, answer in zip(rows, answers, strict=True)]
+    write_whole(folder / "answers.parquet", _parquet(timed, ANSWER_COLUMNS | {"latency_ms": pa.float64()}))
+
+
+def mean(numbers: Sequence[float | None]) -> float | None:
+    """The mean of the numbers that are there; None without any."""
+    found = [number for number in numbers if number is not None]
+    return sum(found) / len(found) if found else None
 
 
 def read_scores(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -155,27 +191,36 @@ def _score_rows(trial: Trial, metric: str, scores: Mapping[str, Sequence[float |
     return _jsonl(rows)
 
 
-def _tokens(answer: Answer) -> float | None:
-    return None if answer.error else float(answer.input_tokens + answer.output_tokens)
+def _tokens(given: Sequence[Answer]) -> float | None:
+    return mean([None if a.error else float(a.input_tokens + a.output_tokens) for a in given])
 
 
-def _answers_parquet(trial: Trial, results: Mapping[str, RoleResult]) -> bytes:
-    rows = [
+def _latency_ms(given: Sequence[Answer]) -> float | None:
+    return mean([None if a.error else a.latency_ms for a in given])
+
+
+def _answer_rows(trial: Trial, results: Mapping[str, RoleResult]) -> list[dict[str, Any]]:
+    return [
         {
             "item_id": item.item_id,
             "release_id": results[role].release_id,
             "role": role,
+            "repeat": repeat,
             "output": None if answer.error else answer.text,
             "input_tokens": answer.input_tokens,
             "output_tokens": answer.output_tokens,
             "finish_reason": answer.finish_reason,
+            "request": request_of(trial.contenders[role].release, item, repeat),
         }
         for role in ROLES
-        for item, answer in zip(trial.holdout, results[role].answers, strict=True)
+        for item, given in zip(trial.holdout, results[role].answers, strict=True)
+        for repeat, answer in enumerate(given)
     ]
-    columns = [(name, pa.string() if name in TEXTS else pa.int64()) for name in ANSWER_COLUMNS]
+
+
+def _parquet(rows: list[dict[str, Any]], columns: Mapping[str, pa.DataType]) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(columns)), sink)
+    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(list(columns.items()))), sink)
     return bytes(sink.getvalue().to_pybytes())
 
 

@@ -16,9 +16,12 @@ Reply = str | tuple[int, Any]
 class FakeModelServer:
     """Answers every chat request by a function of its body: a text, or (status, document) to break the protocol."""
 
-    def __init__(self, reply: Callable[[dict[str, Any]], Reply], *, models: tuple[str, ...] = ("tiny",)) -> None:
+    def __init__(
+        self, reply: Callable[[dict[str, Any]], Reply], *, models: tuple[str, ...] = ("tiny",), port: int = 0
+    ) -> None:
         self.reply = reply
         self.models = list(models)
+        self.port = port
         self.bodies: list[dict[str, Any]] = []
         self.loaded: list[dict[str, str]] = []
         self.authorizations: list[str | None] = []
@@ -46,7 +49,7 @@ class FakeModelServer:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Requests)
+        self.http = ThreadingHTTPServer(("127.0.0.1", self.port), Requests)
         self.http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
         self.thread = threading.Thread(target=lambda: self.http.serve_forever(poll_interval=0.01))

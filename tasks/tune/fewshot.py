@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from ratchet.answers import answer_log
 from ratchet.llm import model_server
 from ratchet.params import FewshotParams
 from ratchet.prompts import Demonstration, Prompt
@@ -30,7 +31,7 @@ def tune_fewshot(job: TuneJob) -> dict[str, Any]:
     if job.start != job.champion:  # feature.yaml has changed since: that alone may be better
         proposals.insert(0, job.start)
     with model_server(job.settings, job.base_model, job.model.path) as url:
-        served = Served(url, job.settings.modelserver_key, job.params.concurrency)
+        served = Served(url, job.settings.modelserver_key, job.params.concurrency, answer_log(job.settings))
         champion = validate_release(job, job.champion, job.validation, served, "champion")
         best, winner = champion.on(sample), job.champion
         for number, contender in enumerate(proposals, start=1):

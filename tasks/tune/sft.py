@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from ratchet.answers import answer_log
 from ratchet.errors import BadInput
 from ratchet.llm import model_server
 from ratchet.progress import ProgressLine
@@ -31,7 +32,7 @@ def tune_sft(job: TuneJob) -> dict[str, Any]:
     contender = Contender(release, adapter)
     write_contender(job.out, contender)
     with model_server(job.settings, job.base_model, job.model.path) as url:
-        served = Served(url, job.settings.modelserver_key, job.params.concurrency)
+        served = Served(url, job.settings.modelserver_key, job.params.concurrency, answer_log(job.settings))
         champion = validate_release(job, job.champion, job.validation, served, "champion")
         candidate = validate_release(job, contender, job.validation, served, "trained")
     note_latency(job, "sft", candidate, champion)

@@ -48,16 +48,35 @@ def test_requests_run_at_once_but_not_more_than_asked() -> None:
     assert server.most_in_flight == 3
 
 
-def test_progress_is_told_once_per_answer() -> None:
-    told: list[tuple[int, int]] = []
+def test_each_answer_is_told_once_with_its_place() -> None:
+    told: dict[int, str] = {}
     with FakeModelServer(echo) as server:
         ask_all(
-            [body("q")] * 3,
+            (body(f"q{i}") for i in range(3)),
             base_url=server.url,
             concurrency=2,
-            on_progress=lambda done, total: told.append((done, total)),
+            on_answer=lambda index, answer: told.__setitem__(index, answer.text),
         )
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert told == {0: "q0", 1: "q1", 2: "q2"}
+
+
+def test_a_body_is_made_when_it_is_sent() -> None:
+    made: list[int] = []
+    bodies = (made.append(i) or body("q") for i in range(50))  # type: ignore[func-returns-value]
+    lead: list[int] = []
+    with FakeModelServer(echo) as server:
+        ask_all(bodies, base_url=server.url, concurrency=3, on_answer=lambda i, _: lead.append(len(made) - len(lead)))
+    assert max(lead) <= 3 and len(made) == 50
+
+
+def test_one_failure_stops_the_others() -> None:
+    with FakeModelServer(echo) as server, pytest.raises(OSError, match="disk full"):
+
+        def keep(index: int, answer: object) -> None:
+            raise OSError("disk full")
+
+        ask_all([body("q")] * 100, base_url=server.url, concurrency=2, on_answer=keep)
+    assert len(server.bodies) <= 4
 
 
 def test_a_refused_request_is_an_answer_with_its_reason() -> None:

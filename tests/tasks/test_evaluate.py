@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.scratch import free_port
 from ratchet.errors import BadInput, BadRecord, ModelServerUnreachable
+from ratchet.features import Decoding
 from ratchet.files import write_json
 from ratchet.prompts import Demonstration, Prompt
 from ratchet.release import Release, write_candidate
@@ -73,8 +81,8 @@ def write_arm(clone: RoutingClone, arm: str, release: Release, found: dict[str, 
     write_json(folder / "report.json", found)
 
 
-def run(clone: RoutingClone, reply: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    with FakeModelServer(reply) as server:
+def run(clone: RoutingClone, reply: Any, *, port: int = 0) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    with FakeModelServer(reply, port=port) as server:
         metrics = evaluate(clone.params(), clone.settings(server.url))
     return metrics, server.bodies
 
@@ -116,8 +124,10 @@ def test_an_unchanged_candidate_copies_the_answers(clone: RoutingClone) -> None:
 def test_the_files_of_the_contract_are_written(clone: RoutingClone) -> None:
     run(clone, right_if_shown)
     answers = pq.read_table(clone.root / "data/routing/evaluation/answers.parquet")
-    columns = ["item_id", "release_id", "role", "output", "input_tokens", "output_tokens", "finish_reason"]
-    assert answers.column_names == columns and answers.num_rows == 3 * 12
+    assert {"item_id", "release_id", "role", "repeat", "output", "input_tokens"} < set(answers.column_names)
+    assert answers.num_rows == 3 * 12 and "latency_ms" not in answers.column_names
+    timed = pq.read_table(clone.root / "data/routing/timings/answers.parquet")
+    assert timed.drop_columns("latency_ms") == answers and min(timed["latency_ms"].to_pylist()) > 0
     scores = rows(clone, "scores.jsonl")
     assert set(scores[1]) == {"item_id", "metric", "slice", "champion", "candidate", "anchor"}
     assert [s["metric"] for s in scores] == ["quality"] * 12 + ["tokens"] * 12 and scores[12]["champion"] > 0
@@ -134,11 +144,13 @@ def test_the_showcase_holds_both_answers_beside_the_right_one(clone: RoutingClon
 
 
 def test_the_outputs_repeat_byte_by_byte_and_hold_no_times(clone: RoutingClone) -> None:
-    seen = []
-    for _ in range(2):
-        run(clone, right_if_shown)
+    seen, port = [], free_port()
+    for forgets in (False, False, True):
+        if forgets:
+            shutil.rmtree(clone.root / "home/answers")
+        run(clone, right_if_shown, port=port)
         seen.append({p.name: p.read_bytes() for p in (clone.root / "data/routing/evaluation").iterdir()})
-    assert seen[0] == seen[1]
+    assert seen[0] == seen[1] == seen[2]
     timings = json.loads((clone.root / "data/routing/timings/evaluate.json").read_text())
     assert set(timings) == {"seconds", "p95_latency_ms"} and timings["p95_latency_ms"]["champion"] > 0
     times = (clone.root / "data/routing/timings/latencies.jsonl").read_text().splitlines()
@@ -202,3 +214,107 @@ def test_a_free_text_feature_is_scored_by_its_mean(tmp_path: Path, monkeypatch: 
     run(clone, lambda body: "cards team")
     champion = summary(clone)["champion"]
     assert champion["low"] <= champion["score"] <= champion["high"] and 0.3 < champion["score"] < 0.4
+
+
+def test_an_unchanged_release_is_never_asked_again(clone: RoutingClone) -> None:
+    port = free_port()
+    run(clone, right_if_shown, port=port)
+    before = [times(clone), (clone.root / "data/routing/evaluation/answers.parquet").read_bytes()]
+    _, bodies = run(clone, right_if_shown, port=port)
+    assert bodies == [] and before[0] == times(clone)  # a recorded answer keeps the time it took
+    changed = clone.champion.model_copy(update={"prompt": SHOWN.model_copy(update={"text": "Which team?"})})
+    write_arm(clone, "fewshot", changed, report(1.0))
+    _, bodies = run(clone, right_if_shown, port=port)
+    assert len(bodies) == 12 + 2 and all("Which team?" in body["messages"][0]["content"] for body in bodies)
+
+
+def test_times_that_the_gate_weighs_are_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    clone = RoutingClone(tmp_path, gate={"objective": "latency", "anchor_margin": 0.02})
+    for arm in ("fewshot", "sft"):
+        write_arm(clone, arm, clone.champion, SKIPPED)
+    port = free_port()
+    assert [len(run(clone, right_label, port=port)[1]) for _ in range(2)] == [14, 14]
+
+
+def times(clone: RoutingClone) -> bytes:
+    return (clone.root / "data/routing/timings/latencies.jsonl").read_bytes()
+
+
+def test_drawn_answers_are_scored_by_their_mean(clone: RoutingClone, capsys: pytest.CaptureFixture[str]) -> None:
+    fields = json.loads((clone.root / "params.yaml").read_text())
+    clone.write("params.yaml", json.dumps(fields | {"evaluate": {"concurrency": 1, "repeats": 4, "seed": 1}}))
+    drawn = clone.champion.model_copy(update={"decoding": Decoding(temperature=1.0)})
+    write_arm(clone, "fewshot", drawn, report(1.0))
+    asked: dict[str, int] = {}
+
+    def reply(body: dict[str, Any]) -> str:  # the drawn answer is right three times in four
+        text = body["messages"][-1]["content"]
+        asked[text] = asked.get(text, 0) + bool(body["temperature"])
+        return "?" if asked[text] == 1 and body["temperature"] else right_label(body)
+
+    port = free_port()
+    _, bodies = run(clone, reply, port=port)
+    assert len(bodies) == 14 + 4 * 14 and {row["candidate"] for row in rows(clone, "scores.jsonl")[:12]} == {0.75}
+    assert "asked once and not 4 times: champion, anchor" in capsys.readouterr().err
+    assert summary(clone)["candidate"]["n"] == 12 and run(clone, reply, port=port)[1] == []
+
+
+STAGE = "import sys; from tasks.evaluate import main; sys.exit(main())"
+
+
+def stage(clone: RoutingClone, url: str) -> subprocess.Popen[str]:
+    settings = clone.settings(url)
+    environ = {"RATCHET_HOME": str(settings.home), "RATCHET_CACHE": str(settings.cache), "RATCHET_MODELSERVER_URL": url}
+    environ |= {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    return subprocess.Popen(
+        [sys.executable, "-c", STAGE], cwd=clone.root, env=environ, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_after_kill_9_only_what_is_missing_is_asked(clone: RoutingClone) -> None:
+    with FakeModelServer(right_if_shown) as server:
+        server.delay_s = 0.1
+        killed = stage(clone, server.url)
+        wait_for(lambda: len(server.bodies) >= 17)
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate()
+        server.delay_s = 0
+    asked_before = len(server.bodies)
+    _, bodies = run(clone, right_if_shown, port=server.http.server_address[1])
+    assert 0 < len(bodies) <= 28 - asked_before + 8  # at most what was under way, `concurrency` of them
+    assert all(row["candidate"] == 1.0 for row in rows(clone, "scores.jsonl")[:12])
+
+
+SERVER = """
+import sys, threading, time
+from benchmarks.scratch import free_port
+from tests.fake_model_server import FakeModelServer
+from tests.routing_clone import right_if_shown
+with FakeModelServer(right_if_shown) as server:
+    server.delay_s = 0.1
+    print(server.url, flush=True)
+    while True:
+        print(len(server.bodies), flush=True)
+        time.sleep(0.02)
+"""
+
+
+def test_what_a_server_answered_before_it_died_is_kept(clone: RoutingClone) -> None:
+    command, root = [sys.executable, "-c", SERVER], Path(__file__).resolve().parents[2]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        evaluating = stage(clone, server.stdout.readline().strip())
+        wait_for(lambda: int(server.stdout.readline()) >= 10)  # type: ignore[union-attr]
+        server.kill()
+    _, told = evaluating.communicate(timeout=60)
+    assert evaluating.returncode == 1 and "answers are kept: run again, and only the rest is asked" in told
+    kept = next((clone.root / "home/answers").glob("*/routing.jsonl")).read_text().count("\n")
+    assert kept >= 2 and f"{kept} of 14" in told
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
