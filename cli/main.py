@@ -11,6 +11,7 @@ from cli import (
     audit,
     demo,
     doctor,
+    eval,
     export,
     feature,
     gate,
@@ -46,6 +47,7 @@ records.register(app)
 export.register(app)
 score.register(app)
 gate.register(app)
+eval.register(app)
 review.register(app)
 scrub.register(app)
 audit.register(app)
