@@ -9,6 +9,7 @@ import typer
 from cli import (
     approve,
     audit,
+    ci,
     demo,
     doctor,
     eval,
@@ -48,6 +49,7 @@ export.register(app)
 score.register(app)
 gate.register(app)
 eval.register(app)
+ci.register(app)
 review.register(app)
 scrub.register(app)
 audit.register(app)

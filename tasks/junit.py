@@ -24,7 +24,7 @@ def write_junit(path: Path, suites: Mapping[str, Sequence[CaseResult]]) -> None:
             "errors": sum(result.outcome == "error" for result in results),
             "skipped": sum(result.outcome == "xfailed" for result in results),
         }
-        suite = ElementTree.SubElement(root, "testsuite", name=name, **{k: str(v) for k, v in counts.items()})
+        suite = ElementTree.SubElement(root, "testsuite", {"name": name} | {k: str(v) for k, v in counts.items()})
         for result in results:
             named = {"classname": name, "name": _plain(result.name), "time": f"{result.seconds:.3f}"}
             case = ElementTree.SubElement(suite, "testcase", named)
