@@ -181,6 +181,14 @@ def test_every_package_is_copied_into_the_image():
         assert f"!{package.replace('.', '/')}/*.py" in taken
 
 
+def test_every_template_of_a_report_is_copied_into_the_image():
+    taken = (INFRA / "Dockerfile.dockerignore").read_text()
+    templates = sorted((INFRA.parent / "tasks").rglob("*.html.j2"))
+    assert len(templates) >= 3
+    for template in templates:
+        assert f"!{template.parent.relative_to(INFRA.parent)}/*.html.j2" in taken
+
+
 def test_yamllint_finds_nothing():
     command = [sys.executable, "-m", "yamllint", "--strict", "-c", str(INFRA / ".yamllint"), str(COMPOSE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
