@@ -17,6 +17,7 @@ from cli import (
     feature,
     gate,
     holdout,
+    judge,
     people,
     pull,
     records,
@@ -58,6 +59,7 @@ up.register(app)
 demo.register(app)
 app.add_typer(feature.app, name="feature")
 app.add_typer(holdout.app, name="holdout")
+app.add_typer(judge.app, name="judge")
 app.add_typer(pull.app, name="pull")
 app.add_typer(people.app, name="people")
 

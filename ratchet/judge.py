@@ -86,8 +86,7 @@ def read_answers(path: Path) -> list[AnswerPair]:
         BadRecord: a malformed row, by line, or a release's second answer to an item.
     """
     found: dict[str, dict[str, JudgedAnswer]] = defaultdict(dict)
-    for where, row in _rows(path):
-        answer = _read(JudgedAnswer, row, where)
+    for where, answer in read_rows(JudgedAnswer, path):
         if answer.role in found[answer.item_id]:
             raise BadRecord(f"{where}: the {answer.role}'s answer to this item stands twice; remove one")
         found[answer.item_id][answer.role] = answer
@@ -107,8 +106,7 @@ def read_labels(path: Path) -> dict[str, Label]:
         BadRecord: a malformed row, by line, or a key that stands twice.
     """
     found: dict[str, Label] = {}
-    for where, row in _rows(path):
-        label = _read(Label, row, where)
+    for where, label in read_rows(Label, path):
         if label.key in found:
             raise BadRecord(f"{where}: the key stands twice; remove one")
         found[label.key] = label
@@ -186,14 +184,20 @@ def write_labels(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+def read_rows(kind: type[Row], path: Path) -> list[tuple[str, Row]]:
+    """Each row of a JSONL file as `kind`, with `file:line`.
+
+    Raises:
+        BadInput: no such file.
+        BadRecord: a malformed row; nothing is measured on a part of the rows.
+    """
     if not path.is_file():
         raise BadInput(f"{path}: no such file")
     rows = []
     for where, row in read_jsonl(path):
         if isinstance(row, Rejected):
             raise BadRecord(f"{where}: {row.reason}")
-        rows.append((where, row))
+        rows.append((where, _read(kind, row, where)))
     return rows
 
 

@@ -41,6 +41,18 @@ class JudgedPair(NamedTuple):
     human_candidate: float | None = None
     inclusion: float = 1.0
 
+    @property
+    def judge_difference(self) -> float:
+        """Candidate minus champion, as the judge scores them."""
+        return self.judge_candidate - self.judge_champion
+
+    @property
+    def human_difference(self) -> float | None:
+        """The same as people score them; None where an answer has no label."""
+        if self.human_champion is None or self.human_candidate is None:
+            return None
+        return self.human_candidate - self.human_champion
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -107,7 +119,7 @@ def why_refused(pairs: Sequence[JudgedPair]) -> str | None:
 
 def count_labelled(pairs: Sequence[JudgedPair]) -> int:
     """How many items people scored both answers of."""
-    return sum(_human_difference(pair) is not None for pair in pairs)
+    return sum(pair.human_difference is not None for pair in pairs)
 
 
 def swapped(pairs: Sequence[JudgedPair]) -> list[JudgedPair]:
@@ -121,13 +133,12 @@ def estimate_difference(pairs: Sequence[JudgedPair]) -> Estimate:
     Raises:
         BadInput: as `estimate_mean`.
     """
-    judged = [pair.judge_candidate - pair.judge_champion for pair in pairs]
-    human = [_human_difference(pair) for pair in pairs]
+    judged, human = [pair.judge_difference for pair in pairs], [pair.human_difference for pair in pairs]
     return estimate_mean(judged, human, [pair.inclusion for pair in pairs], ends=DIFFERENCES)
 
 
 def estimate_mean(
-    judged: Sequence[float],
+    judged: Sequence[float] | Floats,
     labels: Sequence[float | None],
     inclusion: Sequence[float] | None = None,
     *,
@@ -180,12 +191,6 @@ def _left_out_slopes(scores: Floats, said: Floats, weights: Floats) -> Floats:
     slopes = (xy - x * y / total) / np.where(variance > 1e-12, variance, np.inf)
     kept: Floats = np.clip(slopes, 0.0, 1.0)
     return kept
-
-
-def _human_difference(pair: JudgedPair) -> float | None:
-    if pair.human_champion is None or pair.human_candidate is None:
-        return None
-    return pair.human_candidate - pair.human_champion
 
 
 def _check(every: Floats, said: Floats, drawn: Floats, labels: int, ends: tuple[float, float]) -> None:
