@@ -83,6 +83,17 @@ def test_agreement_and_kappa_by_hand() -> None:
     json.dumps(found.as_dict(), allow_nan=False)
 
 
+def test_an_item_counts_for_all_that_were_as_seldom_drawn() -> None:
+    rows = [((1.0, 0.0), (1.0, 0.0), 1.0), ((1.0, 0.0), (0.0, 1.0), 0.25)]
+    pairs = [
+        LabelledPair(AnswerPair(answer(i, "champion", 9, j[0]), answer(i, "candidate", 9, j[1])), h, inclusion)
+        for i, (j, h, inclusion) in enumerate(rows)
+    ]
+    found = calibrate(pairs)
+    assert found.agreement.estimate == pytest.approx(0.2)
+    assert [b.human for b in found.bins] == [pytest.approx(0.8), pytest.approx(0.2)]
+
+
 def test_full_agreement_is_not_told_as_certain() -> None:
     found = calibrate(labelled(Judge(right=1.0), seed=5, n=40))
     assert found.agreement.estimate == 1.0

@@ -54,12 +54,12 @@ def test_all_labelled_and_trusted_is_the_mean_of_the_labels_and_their_variance()
 def test_the_weight_of_the_judge_agrees_with_a_slow_second_implementation() -> None:
     rng = np.random.default_rng(4)
     judged = rng.random(60)
-    labels = [float(rng.random() < score) if i % 2 else None for i, score in enumerate(judged)]
+    labels = [float(rng.random() < 0.3 + 0.4 * score) if i % 2 else None for i, score in enumerate(judged)]
     inclusion = [0.2 + 0.6 * float(rng.random()) for _ in judged]
     value, weight = slowly(judged.tolist(), labels, inclusion)
     found = estimate_mean(judged.tolist(), labels, inclusion)
     assert (found.value, found.judge_weight) == (pytest.approx(value), pytest.approx(weight))
-    assert 0.2 < found.judge_weight < 1
+    assert 0.1 < found.judge_weight < 0.9  # nowhere cut off
 
 
 def slowly(judged: Sequence[float], labels: Sequence[float | None], inclusion: Sequence[float]) -> tuple[float, float]:
