@@ -69,8 +69,8 @@ class Sample(NamedTuple):
     """What is known: the judge's difference of every item, people's of those drawn, and how likely they were."""
 
     judged: Floats
-    labels: list[float | None]
-    inclusion: list[float]
+    labels: Floats  # NaN where nobody labelled
+    inclusion: Floats
     said: Floats  # the labels alone, aligned with `scores` and `weights`
     scores: Floats
     weights: Floats
@@ -195,10 +195,8 @@ def take(judge: Floats, human: Floats, n: int, drawn: str, rng: np.random.Genera
     else:
         at, inclusion = draw_items(judge[0], judge[1], n, rng)
     judged, differences = judge[1] - judge[0], human[1] - human[0]
-    labels: list[float | None] = [None] * ITEMS
-    probabilities = [1.0] * ITEMS
-    for i, p in zip(at.tolist(), inclusion.tolist(), strict=True):
-        labels[i], probabilities[i] = float(differences[i]), p
+    labels, probabilities = np.full(ITEMS, np.nan), np.ones(ITEMS)
+    labels[at], probabilities[at] = differences[at], inclusion
     weights = (1 / inclusion) / (1 / inclusion).sum()
     return Sample(judged, labels, probabilities, differences[at], judged[at], weights)
 

@@ -8,7 +8,6 @@ An answers file has a line for each answer: {"item_id", "role": "champion" or "c
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -165,12 +164,11 @@ def draw_items(old: Floats, new: Floats, n: int, rng: np.random.Generator) -> tu
 
 def allocate(sizes: NDArray[np.int64], densities: Floats, n: int) -> NDArray[np.int64]:
     """How many of n to draw from each stratum: by size times density, all at most, and two at least whatever n is."""
-    counts = np.minimum(sizes, LEAST_OF_STRATUM)
-    share = sizes * densities
-    for _ in range(n - int(counts.sum())):
-        lag = np.where(counts < sizes, share / (counts + 1.0), -math.inf)
-        counts[int(np.argmax(lag))] += 1
-    return counts
+    counts = np.minimum(sizes, LEAST_OF_STRATUM).tolist()
+    share = (sizes * densities).tolist()
+    for _ in range(n - sum(counts)):
+        counts[max((s for s, c in enumerate(counts) if c < sizes[s]), key=lambda s: share[s] / (counts[s] + 1))] += 1
+    return np.array(counts)
 
 
 def write_labels(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -139,8 +139,8 @@ def estimate_difference(pairs: Sequence[JudgedPair]) -> Estimate:
 
 def estimate_mean(
     judged: Sequence[float] | Floats,
-    labels: Sequence[float | None],
-    inclusion: Sequence[float] | None = None,
+    labels: Sequence[float | None] | Floats,
+    inclusion: Sequence[float] | Floats | None = None,
     *,
     ends: tuple[float, float] = SHARES,
     judge_weight: float | None = None,
@@ -152,7 +152,7 @@ def estimate_mean(
 
     Args:
         judged: the judge's score of every item.
-        labels: aligned; None where nobody labelled the item.
+        labels: aligned; None or NaN where nobody labelled the item.
         inclusion: aligned, the probability of having been drawn for labelling; None where all had the same.
         ends: between what labels and judge's scores lie.
         judge_weight: fixed beforehand, in place of the fitted one.
@@ -161,9 +161,9 @@ def estimate_mean(
         BadInput: fewer than two labels, a value outside the ends or not a number, an inclusion outside (0, 1].
     """
     every = np.asarray(judged, dtype=np.float64)
-    at = [i for i, label in enumerate(labels) if label is not None]
-    said = np.asarray([labels[i] for i in at], dtype=np.float64)
-    drawn = np.asarray([1.0 if inclusion is None else inclusion[i] for i in at], dtype=np.float64)
+    people = np.asarray(labels, dtype=np.float64)  # None becomes NaN
+    at = np.flatnonzero(~np.isnan(people))
+    said, drawn = people[at], np.ones(len(at)) if inclusion is None else np.asarray(inclusion, dtype=np.float64)[at]
     _check(every, said, drawn, len(labels), ends)
     weights, scores = (1 / drawn) / (1 / drawn).sum(), every[at]
     fitted = _left_out_slopes(scores, said, weights) if judge_weight is None else np.full(len(at), judge_weight)
