@@ -29,7 +29,7 @@ def langfuse(
 
     The address and keys are in the environment (RATCHET_LANGFUSE_URL, …_PUBLIC_KEY, …_SECRET_KEY), the kinds of
     feedback that score names stand for in feature.yaml (sources.langfuse.scores).
-    Example: [bold]ratchet pull langfuse --feature help_answers --since 2026-01-01[/bold]
+    Example: [bold]ratchet pull langfuse --feature support_routing --since 2026-01-01[/bold]
     """
     from tasks.pull_langfuse import pull_langfuse
 
@@ -54,7 +54,7 @@ def s3(
     """Pull the objects below an S3 prefix, each once; a changed object is read again, which adds what is new in it.
 
     Credentials are those of the AWS tools (AWS_ACCESS_KEY_ID and so on); RATCHET_S3_ENDPOINT names another S3.
-    Example: [bold]ratchet pull s3 s3://logs/chat/2026/ --feature help_answers[/bold]
+    Example: [bold]ratchet pull s3 s3://logs/chat/2026/ --feature support_routing[/bold]
     """
     from tasks.pull_s3 import pull_s3
 
@@ -78,7 +78,7 @@ def dataset(
     """Pull a dataset on this machine: questions with answers, and right outputs as corrections.
 
     Fields: text or messages, output, expected, id, at, session, user, tenant; a column of that name needs no --column.
-    Example: [bold]ratchet pull dataset ./faq --feature help_answers --column text=question[/bold]
+    Example: [bold]ratchet pull dataset ./faq --feature support_routing --column text=question[/bold]
     """
     from tasks.pull_dataset import pull_dataset
 

@@ -22,7 +22,7 @@ import numpy as np
 from ratchet.errors import BadInput
 from ratchet.stats import Difference, Floats
 
-FEWEST_LABELS = 30  # labelled items from which on 95 % intervals held in every world of docs/results/bench_judge.md
+FEWEST_LABELS = 30  # labelled items; from so many on 95 % intervals held in short runs of benchmarks/bench_judge.py
 FURTHER = 1  # labels thought to stand at either end, for an interval of 95 %
 FURTHER_IN_TESTS = 4  # the same for one-sided tests, whose errors are as small as 5 % / 64
 SHARES, DIFFERENCES = (0.0, 1.0), (-1.0, 1.0)  # what scores, and differences of scores, lie between

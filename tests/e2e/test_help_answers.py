@@ -12,7 +12,8 @@ import pytest
 from benchmarks.scratch import Clone
 from tests.e2e.conftest import Desk, require_model
 
-OWN = ("features", "data", "tests", "docs", "README.md", "CHANGELOG.md")
+# next_step.py names it to people as the one to copy; nothing else may know it.
+OWN = ("features", "data", "tests", "docs", "README.md", "CHANGELOG.md", "tasks/try_out/next_step.py")
 
 
 @pytest.fixture(scope="module")
