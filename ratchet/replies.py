@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter
 from typing import Literal, NamedTuple
 
-# Of pairs of unrelated support answers 99 % share fewer word pairs than this (measured on the bundled help articles and the tau2 documents).
+# Of pairs of unrelated answers 99 % share fewer word pairs than this (measured on the help articles and on tau2).
 UNRELATED = 0.15
 SIGNATURE_LINES = 7
 GREETING = re.compile(r"(?:hi|hello|hey|dear|good (?:morning|afternoon|evening))\b[^.!?]{0,60}[,!:.]?", re.I)
