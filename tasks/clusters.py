@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 SHINGLE = 5
 PERMUTATIONS = 128
 MISSED = 1e-3  # of the pairs at the threshold, at most
-MARGIN = 0.15  # candidates whose sketches agree so much less than the threshold are no pairs: four standard errors
+MARGIN = 3.5  # standard errors by which the sketches of a pair at the threshold may agree less: once in 1,200 times
 NEIGHBOURS = 16  # pairs that a text gives in one band: a template with numbers would give all pairs of thousands
 SKETCH_CHARS = 1 << 20  # sketched at once
 VERIFIED = 4096  # pairs compared at once
@@ -130,6 +130,7 @@ def _candidates(sketch: NDArray[np.uint32], root: Ints, jaccard: float) -> Itera
     No pair comes twice, and none whose texts have the same `root`, which the caller changes as it joins texts.
     """
     rows, n = _rows_of_a_band(jaccard), len(sketch)
+    agreed = jaccard - MARGIN * (jaccard * (1 - jaccard) / PERMUTATIONS) ** 0.5
     seen = np.empty(0, np.int64)
     for band in range(PERMUTATIONS // rows):
         key = np.zeros(n, np.uint64)
@@ -138,10 +139,10 @@ def _candidates(sketch: NDArray[np.uint32], root: Ints, jaccard: float) -> Itera
         for codes in _neighbours(key):
             new = codes[root[codes // n] != root[codes % n]]
             new = np.sort(new[~_stands_in(new, seen)])
-            seen = np.sort(np.concatenate([seen, new]), kind="stable")  # two sorted runs: merged in linear time
+            seen = np.sort(np.concatenate([seen, new]), kind="stable")  # two sorted runs as well
             pairs = np.stack([new // n, new % n], axis=1)
             for part in np.array_split(pairs, len(pairs) // 65536 + 1):
-                yield part[(sketch[part[:, 0]] == sketch[part[:, 1]]).mean(axis=1) >= jaccard - MARGIN]
+                yield part[(sketch[part[:, 0]] == sketch[part[:, 1]]).mean(axis=1) >= agreed]
 
 
 def _stands_in(codes: Ints, ordered: Ints) -> NDArray[np.bool_]:
@@ -174,7 +175,7 @@ def _indices(texts: Sequence[str], pairs: Ints) -> NDArray[np.float64]:
     if not len(pairs):
         return np.empty(0)
     one, other = (_members([texts[i] for i in side]) for side in pairs.T.tolist())
-    both = np.sort(np.concatenate([one, other]))
+    both = np.sort(np.concatenate([one, other]), kind="stable")  # two sorted runs: merged in linear time
     shared = _count(both[1:][both[1:] == both[:-1]], len(pairs))
     return np.asarray(shared / (_count(one, len(pairs)) + _count(other, len(pairs)) - shared))
 

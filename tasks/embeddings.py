@@ -42,7 +42,7 @@ def embed(texts: Sequence[str], cache: Path) -> Vectors:
         return np.zeros((0, DIMENSIONS), dtype=np.float32)
     from model2vec import StaticModel
 
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     model = StaticModel.from_pretrained(distil(cache / "models" / NAME))
     found = np.asarray(model.encode(list(texts), use_multiprocessing=False), dtype=np.float32)
     lengths = np.linalg.norm(found, axis=1, keepdims=True)
