@@ -15,7 +15,7 @@ MARGIN = 3.5  # standard errors by which the sketches of a pair at the threshold
 NEIGHBOURS = 16  # pairs that a text gives in one band: a template with numbers would give all pairs of thousands
 SKETCH_CHARS = 1 << 20  # sketched at once
 VERIFIED = 4096  # pairs compared at once
-HASH_BITS = 40
+HASH_BITS = np.uint64(32)
 
 Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
@@ -26,6 +26,14 @@ class Shingled(NamedTuple):
 
     hashes: Hashes
     text: Ints
+    start: Ints
+
+
+class Sketched(NamedTuple):
+    """MinHash signatures (n_texts, 128), and the distinct shingles of text i from `start[i]` to `start[i + 1]`."""
+
+    signature: NDArray[np.uint32]
+    members: NDArray[np.uint32]
     start: Ints
 
 
@@ -44,11 +52,11 @@ def near_pairs(texts: Sequence[str], *, jaccard: float, seed: int) -> list[tuple
     unique, place = list(first), list(first.values())
     sketch, root = _sketch(unique, seed), np.arange(len(first))
     near: list[tuple[int, int]] = []
-    for candidates in _candidates(sketch, root, jaccard):
+    for candidates in _candidates(sketch.signature, root, jaccard):
         for start in range(0, len(candidates), VERIFIED):
             batch = candidates[start : start + VERIFIED]
             batch = batch[root[batch[:, 0]] != root[batch[:, 1]]]
-            joined = batch[_indices(unique, batch) >= jaccard]
+            joined = batch[_indices(sketch, batch) >= jaccard]
             near += [(place[i], place[j]) for i, j in joined.tolist()]
             _join(root, joined)
     return sorted([(i, j) for i, j in same if i != j] + near)
@@ -100,18 +108,24 @@ def _mix(values: Hashes) -> Hashes:
     return values ^ (values >> np.uint64(31))
 
 
-def _sketch(texts: Sequence[str], seed: int) -> NDArray[np.uint32]:
-    """MinHash signatures (n_texts, 128): the least of each text's shingles under 128 multiply-shift hashes."""
+def _sketch(texts: Sequence[str], seed: int) -> Sketched:
+    """A signature is the least of a text's shingles under each of 128 multiply-shift hashes."""
     draw = np.random.default_rng(seed)
     factors = draw.integers(0, 1 << 63, PERMUTATIONS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     terms = draw.integers(0, 1 << 63, PERMUTATIONS, dtype=np.uint64)
-    found = np.empty((len(texts), PERMUTATIONS), np.uint32)
+    signature = np.empty((len(texts), PERMUTATIONS), np.uint32)
+    members, counts = [np.empty(0, np.uint32)], [np.zeros(1, np.int64)]
     for low, high in _runs([len(text) for text in texts]):
         part = _shingle(texts[low:high])
         for k in range(PERMUTATIONS):
             moved = ((part.hashes * factors[k] + terms[k]) >> np.uint64(32)).astype(np.uint32)
-            found[low:high, k] = np.minimum.reduceat(moved, part.start)
-    return found
+            signature[low:high, k] = np.minimum.reduceat(moved, part.start)
+        found = (part.text.astype(np.uint64) << HASH_BITS) | (part.hashes >> (np.uint64(64) - HASH_BITS))
+        found.sort()  # np.unique would hash first, which takes ten times as long
+        found = found[np.concatenate([[True], found[1:] != found[:-1]])]
+        members.append(found.astype(np.uint32))
+        counts.append(_count(found, high - low))
+    return Sketched(signature, np.concatenate(members), np.cumsum(np.concatenate(counts)))
 
 
 def _runs(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -170,23 +184,21 @@ def _neighbours(key: Hashes) -> Iterator[Ints]:
             yield order[late - back] * n + order[late]
 
 
-def _indices(texts: Sequence[str], pairs: Ints) -> NDArray[np.float64]:
-    """The Jaccard index of each pair (exact but for collisions of 40-bit hashes inside a pair)."""
-    if not len(pairs):
-        return np.empty(0)
-    one, other = (_members([texts[i] for i in side]) for side in pairs.T.tolist())
+def _indices(sketch: Sketched, pairs: Ints) -> NDArray[np.float64]:
+    """The Jaccard index of each pair (exact but for collisions of 32-bit hashes inside a pair)."""
+    one, other = (_members(sketch, side) for side in pairs.T)
     both = np.sort(np.concatenate([one, other]), kind="stable")  # two sorted runs: merged in linear time
     shared = _count(both[1:][both[1:] == both[:-1]], len(pairs))
     return np.asarray(shared / (_count(one, len(pairs)) + _count(other, len(pairs)) - shared))
 
 
-def _members(texts: Sequence[str]) -> Hashes:
-    """The distinct shingles of each text, as text << 40 | hash."""
-    part = _shingle(texts)
-    found = (part.text.astype(np.uint64) << np.uint64(HASH_BITS)) | (part.hashes >> np.uint64(64 - HASH_BITS))
-    found.sort()  # np.unique would hash first, which takes ten times as long
-    return np.asarray(found[np.concatenate([[True], found[1:] != found[:-1]])])
+def _members(sketch: Sketched, texts: Ints) -> Hashes:
+    """The distinct shingles of some texts one after another, as number << 32 | hash, which is ascending."""
+    counts = sketch.start[texts + 1] - sketch.start[texts]
+    number = np.repeat(np.arange(len(texts)), counts)
+    place = np.arange(len(number)) + np.repeat(sketch.start[texts] - np.cumsum(counts) + counts, counts)
+    return np.asarray((number.astype(np.uint64) << HASH_BITS) | sketch.members[place])
 
 
 def _count(members: Hashes, n: int) -> Ints:
-    return np.bincount((members >> np.uint64(HASH_BITS)).astype(np.int64), minlength=n)
+    return np.bincount((members >> HASH_BITS).astype(np.int64), minlength=n)
