@@ -78,7 +78,7 @@ def test_items_of_one_session_are_one_piece_of_evidence(tmp_path: Path) -> None:
 
 def test_nan_and_null_are_unscored_and_too_many_of_them_decide_nothing(tmp_path: Path) -> None:
     old, new = list(BETTER[0]), list(BETTER[1])
-    found = decide(tmp_path, rows("q", old, [math.nan] * 5 + new[5:]))
+    found = decide(tmp_path, rows("q", old, [math.nan] * 4 + [math.inf] + new[5:]))
     assert found.facts["metrics"]["q"]["n"] == 95 and found.verdict == "accept"
     assert decide(tmp_path, rows("q", old, [None] * 20 + new[20:])).verdict == "inconclusive"
 
@@ -94,7 +94,7 @@ def test_an_undecided_comparison_says_what_it_could_have_found(tmp_path: Path) -
         ({"metric": "q", "champion": 1, "candidate": 1}, 'needs "id"'),
         ({"id": "1", "metric": "q", "champion": 1}, 'needs "candidate"'),
         ({"id": "1", "metric": "q", "champion": "high", "candidate": 1}, "champion is a finite number"),
-        ({"id": "1", "metric": "q", "champion": 1, "candidate": math.inf}, "candidate is a finite number"),
+        ({"id": "1", "metric": "q", "champion": 1, "candidate": [1]}, "candidate is a finite number"),
         ({"id": "1", "metric": "q", "champion": 1, "candidate": 1, "session": 3}, '"session" and "slice" are texts'),
     ],
 )
