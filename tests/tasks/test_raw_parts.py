@@ -33,4 +33,4 @@ def test_an_id_that_cannot_be_written_is_listed_all_the_same(tmp_path: Path, odd
     batch = Batch(tmp_path)
     batch.write_raw([json.dumps({"interaction_id": odd, "feature": "routing"})])
     (row,) = pq.read_table(parts_of(batch, "parts") / "rejected").to_pylist()
-    assert row["place"].endswith("interactions.jsonl:1") and len(row["record_id"]) <= 200
+    assert row["place"].endswith("interactions.jsonl:1") and len(row["record_id"] or "") <= 200
