@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from ratchet.pii_address import fold
 from ratchet.pii_patterns import RECOGNISERS, Recogniser
 
 RULES = 2  # raise it when a pattern changes: harvest then writes every partition anew
@@ -30,6 +31,7 @@ PLACEHOLDER = re.compile(rf"<({'|'.join(ENTITIES)})_[0-9a-f]{{4}}>")
 PASSES = 8  # an ordinary text needs two
 SMALLEST_NUMBER = 10**8  # a shorter JSON number is no phone, card or account
 DIGIT = re.compile(r"\d")
+OWN_ID = re.compile(r"[a-z]{1,8}_[0-9a-f]{16,64}")  # our ids and pseudonyms of ids: no pattern finds a thing in them
 
 Pieces = list[tuple[int, str]]
 
@@ -154,11 +156,12 @@ def key_id(key: bytes) -> str:
 
 def find_pii(text: str, selection: Selection = EVERYWHERE) -> list[Span]:
     """Where personal data stands, in order, without overlap; pseudonyms are none."""
+    if OWN_ID.fullmatch(text):
+        return []
     pieces = _outside_pseudonyms(text) if "<" in text else [(0, text)]
     digits = sum(len(DIGIT.findall(piece)) for _, piece in pieces)
-    worth_a_look = [
-        r for r in _recognisers(selection.entities) if digits >= r.digits and (not r.holds or r.holds in text)
-    ]
+    folded = fold(text)
+    worth_a_look = [r for r in _recognisers(selection.entities) if r.is_worth(folded, digits)]
     if not worth_a_look:
         return []
     found: list[Span] = []

@@ -68,12 +68,19 @@ DATE = re.compile(
 
 
 class Recogniser(NamedTuple):
-    """A type, what finds it, and what a text must hold for that to be worth a look."""
+    """A type, what finds it, and what a text must hold for that to be worth a look: so many digits, one of the words.
+
+    Looking for words, in lower case, is ten times cheaper than the pattern.
+    """
 
     type: str
     find: Finder
     digits: int = 0
-    holds: str = ""
+    words: tuple[str, ...] = ()
+
+    def is_worth(self, folded: str, digits: int) -> bool:
+        """Whether a text with so many digits may hold such a datum; `folded` is its lower case."""
+        return digits >= self.digits and (not self.words or any(word in folded for word in self.words))
 
 
 def _matches(pattern: re.Pattern[str]) -> Finder:
@@ -143,17 +150,19 @@ def _is_card(compact: str) -> bool:
 
 # In this order: what one has found, the next ones do not see.
 RECOGNISERS: tuple[Recogniser, ...] = (
-    Recogniser("CREDENTIALS", _matches(CREDENTIALS), holds="://"),
-    Recogniser("EMAIL", _matches(EMAIL), holds="@"),
+    Recogniser("CREDENTIALS", _matches(CREDENTIALS), words=("://",)),
+    Recogniser("EMAIL", _matches(EMAIL), words=("@",)),
     Recogniser("IBAN", _find_ibans, digits=2),
     Recogniser("CARD", _find_cards, digits=12),
     Recogniser("SSN", _matches(SSN), digits=6),
-    Recogniser("IP", _find_ips(IPV6), holds=":"),
-    Recogniser("IP", _find_ips(IPV4), digits=4, holds="."),
-    Recogniser("ID", _match_groups(ID_CUE), digits=6),
-    Recogniser("BIRTHDAY", _match_groups(BIRTHDAY), digits=4),
+    Recogniser("IP", _find_ips(IPV6), words=(":",)),
+    Recogniser("IP", _find_ips(IPV4), digits=4, words=(".",)),
+    Recogniser(
+        "ID", _match_groups(ID_CUE), digits=6, words=("licen", "passport", "national id", "identity", "id card")
+    ),
+    Recogniser("BIRTHDAY", _match_groups(BIRTHDAY), digits=4, words=("born", "birth", "dob")),
     Recogniser("PHONE", _find_phones, digits=7),
-    Recogniser("URL", _matches(URL), holds="."),
+    Recogniser("URL", _matches(URL), words=(".",)),
     Recogniser("ADDRESS", find_addresses, digits=1),
     Recogniser("AGE", _match_groups(AGE), digits=1),
     Recogniser("DATE", _matches(DATE)),

@@ -67,7 +67,7 @@ def curate(params: Params, repo: Path, cache: Path) -> dict[str, Any]:
     feature, own, holdout = load_feature(repo, params.feature), params.curate, params.inputs / "holdout"
     held = read_held(holdout, repo / "features" / "_safety", feature.name)
     with open_valid(path) as valid:
-        found = gather(valid, feature, find_left_out(tenants_in(valid), load_tenants(repo)))
+        found = gather(path, valid, feature, find_left_out(tenants_in(valid), load_tenants(repo)))
         out = Ledger(found.aside)
         rows = away_from_held(found.rows, held, own, cache, out)
         rows = without_suspects(rows, params.poison, out)

@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,19 @@ def embed(texts: Sequence[str], cache: Path) -> Vectors:
     """
     if not texts:
         return np.zeros((0, DIMENSIONS), dtype=np.float32)
+    found = np.asarray(
+        _model(distil(cache / "models" / NAME)).encode(list(texts), use_multiprocessing=False), dtype=np.float32
+    )
+    lengths = np.linalg.norm(found, axis=1, keepdims=True)
+    return np.asarray(found / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
+
+
+@lru_cache(maxsize=1)
+def _model(folder: Path) -> Any:
     from model2vec import StaticModel
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    model = StaticModel.from_pretrained(distil(cache / "models" / NAME))
-    found = np.asarray(model.encode(list(texts), use_multiprocessing=False), dtype=np.float32)
-    lengths = np.linalg.norm(found, axis=1, keepdims=True)
-    return np.asarray(found / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
+    return StaticModel.from_pretrained(folder)
 
 
 def distil(out: Path) -> Path:

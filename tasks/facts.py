@@ -115,16 +115,21 @@ def _group_facts(path: Path, feature: Feature, languages: LanguagesOf, group: Ro
 def _facts(
     rows: list[dict[str, Any]], feature: Feature, languages: LanguagesOf, start: int
 ) -> Iterator[dict[str, Any]]:
+    selection = feature.privacy.selection
     for position, row in enumerate(rows, start=start):
         base = {"interaction_id": row["interaction_id"], "at": row["at"], "user_id": row["user_id"]}
         if malformed := malformed_columns(row):
             yield base | {"malformed": ",".join(malformed)}
             continue
         is_told = position >= languages.first and (position - languages.first) % languages.step == 0
-        yield base | _facts_of_row(row, feature) | ({"language": language_of(row["input_text"])} if is_told else {})
+        yield (
+            base
+            | _facts_of_row(row, feature, selection)
+            | ({"language": language_of(row["input_text"])} if is_told else {})
+        )
 
 
-def _facts_of_row(row: Mapping[str, Any], feature: Feature) -> dict[str, Any]:
+def _facts_of_row(row: Mapping[str, Any], feature: Feature, selection: Selection) -> dict[str, Any]:
     parsed = {column: json.loads(row[column]) for column in JSON_COLUMNS}
     label = feature.label_of(row["output"])
     turns = parsed["messages"]
@@ -139,7 +144,7 @@ def _facts_of_row(row: Mapping[str, Any], feature: Feature) -> dict[str, Any]:
         "n_contexts": len(parsed["contexts"]),
         "n_feedback": row["n_feedback"],
         "latency_ms": row["latency_ms"],
-        "holds_pii": int(any(_leaf_holds_pii(leaf, feature.privacy.selection) for leaf in _leaves(said))),
+        "holds_pii": int(any(_leaf_holds_pii(leaf, selection) for leaf in _leaves(said))),
         "answer_fits": int(label is not None or feature.enum_field() is None),
         "fallback": int(row["fallback"]),
         "consent": None if row["consent"] is None else int(row["consent"]),

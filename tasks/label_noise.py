@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ratchet.files import sha256_text
 from ratchet.params import CurateParams
+from ratchet.process import cores
 
 FOLDS = 5  # a label with fewer examples is neither learnt nor doubted
 PENALTY = 1e-5
@@ -71,7 +72,9 @@ def _out_of_fold(texts: Sequence[str], given: NDArray[Any], params: CurateParams
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=params.seed)
     for seen, unseen in folds.split(words, given):
         fitted = _at_most(seen, order, params.label_noise_max_items)
-        model = SGDClassifier(loss="log_loss", alpha=PENALTY, max_iter=PASSES, tol=None, random_state=params.seed)
+        model = SGDClassifier(
+            loss="log_loss", alpha=PENALTY, max_iter=PASSES, tol=None, random_state=params.seed, n_jobs=cores()
+        )  # a thread per label: each draws from a seed of its own, so the number of threads changes nothing
         model.fit(words[fitted], given[fitted])
         chances[np.ix_(unseen, model.classes_)] = model.predict_proba(words[unseen])
     return chances.round(6)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ratchet.pii import (
     ENTITIES,
+    OWN_ID,
     PATTERNS,
     Selection,
     Span,
@@ -23,6 +24,8 @@ from ratchet.pii import (
     scrub_text,
     scrub_value,
 )
+from ratchet.pii_address import AFTER_CUE, CODE_CUE, find_addresses, fold
+from ratchet.pii_patterns import RECOGNISERS
 
 KEY = bytes(range(32))
 
@@ -246,3 +249,22 @@ def test_a_pseudonym_that_passes_the_checksum_is_no_iban() -> None:
     for text in ("user_ca05bc2bf73745fe", "session_df91d97b8518e7a9", "user_ae08ef776d536d49"):
         assert find_pii(text) == []
     assert [span.type for span in find_pii("iban:DE89370400440532013000")] == ["IBAN"]
+
+
+SCRAPS = ("passport", "PAſſPORT", "Licence", "dob", "BİRTH date", "born", "zip code", "address is", "LıVES at", "booK")
+SAID = st.lists(st.sampled_from([*SCRAPS, "12 Old Mill Road", "1980-02-03", "A1234567", ":", " "]), max_size=6)
+
+
+@given(SAID.map(" ".join))
+def test_looking_for_words_first_hides_nothing(text: str) -> None:
+    for recogniser in RECOGNISERS:
+        if any(recogniser.find(text)):
+            assert recogniser.is_worth(fold(text), sum(map(str.isdigit, text)))
+    for cue in (AFTER_CUE, CODE_CUE):
+        for match in cue.finditer(text):
+            assert match.span("at")[0] >= min(start for start, _ in find_addresses(text))
+
+
+@given(st.from_regex(OWN_ID, fullmatch=True))
+def test_no_pattern_finds_a_thing_in_an_id_of_ours(own_id: str) -> None:
+    assert not any(any(recogniser.find(own_id)) for recogniser in RECOGNISERS)
