@@ -8,7 +8,9 @@ from pathlib import Path
 
 import jinja2
 
-from ratchet.pii import scrub_text
+from ratchet.features import Privacy
+from ratchet.pii import replace_spans
+from tasks.ner import Detector, find_all, load_detector
 from tasks.try_out import Facts
 from tasks.try_out.change import Change, Marked
 from tasks.try_out.findings import MARK_NAMES, findings, interval, percent, signed, time_needed, topic_name
@@ -16,6 +18,7 @@ from tasks.try_out.picture import RATE, RATE_Y, TITLES, WIDTH, ceiling, draw
 
 TEMPLATE = "page.html.j2"
 SHOWN_CHARS = 300
+READ_CHARS = 4 * SHOWN_CHARS  # of a text from which so much is shown: a pseudonym may be shorter than the datum
 SAID = {  # how the page calls what was said of an answer
     "thumb": "verdict",
     "rating": "rated",
@@ -36,6 +39,9 @@ def render(facts: Facts, *, key: bytes) -> str:
 
     Args:
         key: what pseudonyms are derived from; a fresh one for each page, kept nowhere.
+
+    Raises:
+        ModelMissing: the model that finds names is not installed.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -45,7 +51,7 @@ def render(facts: Facts, *, key: bytes) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "count": "{:,}".format, "interval": interval, "signed": signed}
-    environment.filters |= {"terms": topic_name, "shown": partial(shown, key=key)}
+    environment.filters |= {"terms": topic_name, "shown": partial(shown, key=key, detector=load_detector(Privacy()))}
     environment.filters |= {
         "ceiling": lambda share: ceiling([share]),
         "span": span,
@@ -74,11 +80,14 @@ def render(facts: Facts, *, key: bytes) -> str:
     )
 
 
-def shown(text: str, scope: str, *, key: bytes) -> str:
+def shown(text: str, scope: str, *, key: bytes, detector: Detector) -> str:
     """A text as the page may show it: scrubbed, without control and direction signs, cut at a word."""
-    visible = "".join(c if c.isprintable() or c == "\n" else " " for c in scrub_text(text, key=key, scope=scope).text)
-    plain = visible.strip()
-    return plain if len(plain) <= SHOWN_CHARS else plain[:SHOWN_CHARS].rsplit(" ", 1)[0] + " …"
+    read = text if len(text) <= READ_CHARS else text[:READ_CHARS].rsplit(" ", 1)[0]
+    scrubbed = replace_spans(read, find_all(detector, [read])[0], key=key, scope=scope)
+    plain = "".join(c if c.isprintable() or c == "\n" else " " for c in scrubbed).strip()
+    if len(plain) > SHOWN_CHARS:
+        return plain[:SHOWN_CHARS].rsplit(" ", 1)[0] + " …"
+    return plain if read == text else f"{plain} …"
 
 
 def change_reach(changes: Sequence[Marked]) -> float:

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from ratchet.features import Privacy
+from tasks.ner import load_detector
 from tasks.try_out import Facts
 from tasks.try_out.findings import findings, percent
 from tasks.try_out.page import SHOWN_CHARS, render, shown
 from tests.tasks.try_out.logs import asked, said, tried
 
 KEY = b"k" * 32
+DETECTOR = load_detector(Privacy())
 MAIL = "ana.muster@mail.example"
 SCRIPT = "<script>alert(1)</script>"
 
@@ -113,8 +116,19 @@ def test_findings_say_not_identifiable_where_there_are_no_versions(tmp_path: Pat
 
 def test_a_text_is_scrubbed_before_it_is_cut() -> None:
     text = "x" * (SHOWN_CHARS - 6) + f" {MAIL}"
-    assert "ana" not in shown(text, "s", key=KEY)
-    assert shown("a\u202eb\x00c", "s", key=KEY) == "a b c"
+    assert "ana" not in shown(text, "s", key=KEY, detector=DETECTOR)
+    assert shown("a\u202eb\x00c", "s", key=KEY, detector=DETECTOR) == "a b c"
+
+
+def test_a_name_in_an_example_is_replaced() -> None:
+    text = "Hello, this is Daniel Whitfield again, my parcel has not come"
+    told = shown(text, "s", key=KEY, detector=DETECTOR)
+    assert "Daniel" not in told and "Whitfield" not in told and "<PERSON_" in told
+
+
+def test_a_text_of_any_length_is_read_as_far_as_it_is_shown() -> None:
+    told = shown("word " * 200_000, "s", key=KEY, detector=DETECTOR)
+    assert told.endswith(" …") and len(told) <= SHOWN_CHARS + 2
 
 
 @pytest.mark.parametrize(("share", "text"), [(0.5, "50"), (0.0412, "4.1"), (0.0004, "0.04"), (0.0, "0"), (1.0, "100")])
