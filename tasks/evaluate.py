@@ -11,16 +11,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ratchet.answers import answer_log
+from ratchet.answers import answer_log, judge_log
 from ratchet.base_models import resolve_base_model
 from ratchet.errors import BadInput, RatchetError
 from ratchet.features import Feature, load_feature
 from ratchet.files import canonical_json, read_json, sha256_file, sha256_text, write_json
+from ratchet.judge import labels_file, read_labels
 from ratchet.llm import model_server
 from ratchet.params import Params, load_params
 from ratchet.process import die_with_parent
 from ratchet.progress import ProgressLine
 from ratchet.records import read_holdout
+from ratchet.scorers import JudgeServer
+from ratchet.scorers.catalogue import is_judge
 from ratchet.settings import Settings
 from tasks.contenders import (
     Served,
@@ -28,7 +31,6 @@ from tasks.contenders import (
     p95_latency_ms,
     read_contender,
     stored_contender,
-    tokens_per_answer,
 )
 from tasks.guards import OBJECTIVES
 from tasks.trial import ROLES, RoleResult, Trial, answer_trial, score_trial, write_evaluation, write_times
@@ -70,7 +72,7 @@ def metrics_of(
     """The stage's metrics: numbers and ids only, and no score of the holdout (`tasks.trial.write_evaluation`)."""
     metrics: dict[str, Any] = {
         "feature": trial.feature.name,
-        "scorer": trial.feature.scorer,
+        "scorer": trial.feature.scorer.metric,
         "chosen_arm": choose_arm(reports),
         "arms": {arm: _arm_metrics(report) for arm, report in reports.items()},
         "candidate_equals_champion": results["candidate"].release_id == results["champion"].release_id,
@@ -79,7 +81,6 @@ def metrics_of(
         metrics[role] = {
             "release_id": result.release_id,
             "unscored": sum(score is None for score in result.scores),
-            "tokens_per_answer": tokens_per_answer(result.flat),
         }
     return metrics
 
@@ -87,6 +88,13 @@ def metrics_of(
 def counts_latency(feature: Feature) -> bool:
     """Whether the gate weighs times: then all are asked anew, as times of different days cannot be compared."""
     return "latency_ms" in {*feature.gate.margins, OBJECTIVES[feature.gate.objective]}
+
+
+def judge_server(settings: Settings) -> JudgeServer | None:
+    """Who answers a judge's questions, with the record of what it said; None where the settings name nobody."""
+    if settings.judge_url is None:
+        return None
+    return JudgeServer(settings.judge_url, settings.judge_key, log=judge_log(settings))
 
 
 def holdout_digest(folder: Path) -> str:
@@ -159,7 +167,18 @@ def _read_trial(params: Params, settings: Settings, arm: str) -> Trial:
         "candidate": read_contender(params.outputs / "candidates" / arm),
     }
     shown = read_holdout(showcase, feature) if showcase.is_file() else []
-    return Trial(feature, contenders, holdout, shown, params.evaluate.seed, params.evaluate.repeats)
+    judges = [spec.metric for spec in feature.metrics if is_judge(spec)]
+    labels = {name: read_labels(path) for name in judges if (path := folder / labels_file(name)).is_file()}
+    return Trial(
+        feature=feature,
+        contenders=contenders,
+        holdout=holdout,
+        showcase=shown,
+        seed=params.evaluate.seed,
+        repeats=params.evaluate.repeats,
+        judge=judge_server(settings),
+        labels=labels,
+    )
 
 
 def _tell_who_is_asked_once(trial: Trial) -> None:

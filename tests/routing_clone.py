@@ -38,7 +38,7 @@ def release(feature: Feature, text: str = "Name the team.") -> Release:
         prompt=Prompt(text=text),
         decoding=Decoding(),
         output_schema=feature.output_schema,
-        policy=ReleasePolicy(mode=feature.mode, scorer=feature.scorer),
+        policy=ReleasePolicy(mode=feature.mode, scorer=feature.scorer.metric),
     )
 
 

@@ -41,7 +41,7 @@ class Validated:
 def validate_release(job: TuneJob, contender: Contender, items: list[Example], served: Served, what: str) -> Validated:
     """Ask a release every item and score its answers."""
     answers = ask(contender, items, served, ProgressLine(f"{what} on validation").show)
-    return Validated(items, answers, score_answers(answers, [item.target for item in items], job.feature))
+    return Validated(items, answers, score_answers(answers, items, [item.target for item in items], job.feature))
 
 
 def note_latency(job: TuneJob, arm: str, candidate: Validated, champion: Validated) -> None:
@@ -64,4 +64,4 @@ def report_of(job: TuneJob, arm: str, candidate: Validated, champion: Validated,
 
 
 def _summary(job: TuneJob, validated: Validated) -> ScoreSummary:
-    return summarise(validated.scores, scorer=job.feature.scorer, seed=INTERVAL_SEED)
+    return summarise(validated.scores, scorer=str(job.feature.scorer.name), seed=INTERVAL_SEED)

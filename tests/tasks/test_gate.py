@@ -248,12 +248,14 @@ def set_policy(clone: RoutingClone, **changes: Any) -> None:
     path.write_text(json.dumps(fields | {"gate": fields["gate"] | changes}))
 
 
-def add_metric(clone: RoutingClone, metric: str, champion: float, candidate: float, name: str = "scores") -> None:
+def add_metric(
+    clone: RoutingClone, metric: str, champion: float, candidate: float, name: str = "scores", step: float = 1.0
+) -> None:
     folder = clone.root / "data/routing" / ("timings" if name == "latencies" else "evaluation")
     folder.mkdir(exist_ok=True)
     with (folder / f"{name}.jsonl").open("a") as file:
         for i in range(30):
-            times = {"champion": champion + i, "anchor": champion + i, "candidate": candidate + i}
+            times = {"champion": champion + step * i, "anchor": champion + step * i, "candidate": candidate + step * i}
             file.write(json.dumps({"item_id": f"item{i}", "metric": metric, "slice": None, **times}) + "\n")
 
 
@@ -273,7 +275,7 @@ def test_a_further_metric_is_guarded_and_more_of_it_is_better(clone: RoutingClon
     path = clone.root / "features/routing/feature.yaml"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"metrics": ["schema_valid"]}))
     set_policy(clone, margins={"schema_valid": 0.1})
-    add_metric(clone, "schema_valid", 0.0, 1.0)
+    add_metric(clone, "schema_valid", 0.0, 1.0, step=0.0)
     found = gate(clone.params())
     assert found["verdict"] == "accept"
     assert found["guards"]["schema_valid against the champion"]["estimate"] == pytest.approx(1.0)
