@@ -264,7 +264,7 @@ def test_the_blind_sample_holds_questions_without_answers_and_none_of_the_holdou
 
 def test_the_blind_sample_tells_which_items_are_of_one_user_and_not_who(batch: Batch) -> None:
     for number in range(5):
-        batch.ask(question(number), user_id="ada@example.org")
+        batch.ask(question(number), user_id="ada-lovelace")
     batch.ask(question(9), user_id=None, session_id=None)
     batch.run()
     drawn = batch.lines("blind.jsonl")
