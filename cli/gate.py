@@ -39,7 +39,7 @@ def gate_(
     reuse; a run of the loop does.
     Example: [bold]ratchet gate scores.jsonl --objective quality --lower cost --margin cost=0.001[/bold]
     """
-    policy = ComparePolicy(objective, _margins(margin or []), frozenset(lower or []), alpha, min_items)
+    policy = ComparePolicy(objective, parse_margins(margin or []), frozenset(lower or []), alpha, min_items)
     decision = compare(read_pairs(file), policy)
     if as_json:
         facts: dict[str, Any] = {"verdict": decision.verdict, "reasons": decision.reasons, **decision.facts}
@@ -51,7 +51,8 @@ def gate_(
     raise typer.Exit(EXIT[decision.verdict])
 
 
-def _margins(given: list[str]) -> dict[str, float]:
+def parse_margins(given: list[str]) -> dict[str, float]:
+    """METRIC=NUMBER, as people give them."""
     margins = {}
     for text in given:
         metric, _, number = text.rpartition("=")

@@ -19,6 +19,7 @@ from cli import (
     holdout,
     judge,
     people,
+    plan,
     pull,
     records,
     release,
@@ -49,6 +50,7 @@ records.register(app)
 export.register(app)
 score.register(app)
 gate.register(app)
+plan.register(app)
 eval.register(app)
 ci.register(app)
 review.register(app)

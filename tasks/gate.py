@@ -16,6 +16,7 @@ from ratchet.errors import BadInput, RatchetError
 from ratchet.features import GatePolicy, load_feature
 from ratchet.files import read_json, write_json
 from ratchet.params import Params, load_params
+from ratchet.power import plan
 from ratchet.process import die_with_parent
 from ratchet.stats import Difference, is_binary
 from tasks.compare import (
@@ -277,6 +278,10 @@ def gate(params: Params) -> dict[str, Any]:
         "verdict": decision.verdict,
         "reasons": list(decision.reasons),
         "sealed": is_sealed,
+        "detectable": [
+            {"disagreement": share, "gain": gain}
+            for share, gain in plan(decision.facts["sessions"], decision.facts["alpha_spent"]).detectable.items()
+        ],
         **{role: evaluated[role] | summary[role] for role in ROLES},
         **decision.facts,
     }
