@@ -31,6 +31,7 @@ from tasks.compare import (
 )
 from tasks.guards import OBJECTIVES, Guard, guards_of, objective_scores, paired, sessions_of
 from tasks.report import p_text, write_report
+from tasks.slices import by_kind
 from tasks.trial import ROLES, Scores, read_scores
 
 SEALED = ("paired_means", "difference", "p_value", "anchor_p_value", "anchor_difference", "guards", "harmed_slices")
@@ -79,7 +80,11 @@ class _Standing:
 
 
 def decide(
-    scores: PairedScores, policy: GatePolicy, looks: Looks, guards: Sequence[Guard] = (), slices: Paired | None = None
+    scores: PairedScores,
+    policy: GatePolicy,
+    looks: Looks,
+    guards: Sequence[Guard] = (),
+    slices: Mapping[str, Paired] | None = None,
 ) -> Decision:
     """Accept a candidate that is shown better than the champion, not shown up by the anchor, and no worse elsewhere.
 
@@ -93,7 +98,7 @@ def decide(
     Args:
         scores: of the objective; higher is better.
         guards: what may not get worse (`tasks.guards`).
-        slices: the score with its slices, for tests of harm.
+        slices: the score with its slices, once for each kind of them, for tests of harm.
 
     Raises:
         BadInput: the releases were scored on different items.
@@ -115,7 +120,7 @@ def decide(
     verdict, reasons = _judge(policy, facts, pairs, standing) if not unknown else ("inconclusive", unknown)
     if not unknown:
         found = {g.name: g.judge(min_items=policy.min_items, alpha=policy.alpha, spent=spent) for g in guards}
-        harmed = harmed_slices({policy.objective: slices}, policy.alpha) if slices is not None else {}
+        harmed = harmed_slices(slices or {}, policy.alpha)
         verdict = _guarded(verdict, found.values())
         reasons += [*(standing.sentence for standing in found.values()), *told_of_slices(harmed)]
         facts |= {"guards": {name: standing.numbers for name, standing in found.items()}, "harmed_slices": harmed}
@@ -266,7 +271,7 @@ def gate(params: Params) -> dict[str, Any]:
     scores = _paired_scores(evaluated, objective_scores(table, policy), sessions_of(table))
     looks = _read_looks(params.inputs / "looks.json")
     rows = table.get("quality", [])
-    decision = decide(scores, policy, looks, guards_of(table, policy), paired(rows, "champion"))
+    decision = decide(scores, policy, looks, guards_of(table, policy), _slices(rows))
     is_sealed = decision.verdict != "accept" and not looks.advisory
     if is_sealed:
         decision, rows, summary = seal(decision), [], {role: {"tokens_per_answer": None} for role in ROLES}
@@ -302,6 +307,11 @@ def seal(decision: Decision) -> Decision:
     told = "The candidate was not shown to be better on the holdout, so it stays out."
     sealed = "Its scores there stay sealed while the holdout is in use: who sees them can tune to them."
     return Decision("reject", (told, sealed, *decision.reasons[-1:] * (facts["looks"] > 1)), facts)
+
+
+def _slices(rows: Sequence[Mapping[str, Any]]) -> dict[str, Paired]:
+    kinds = by_kind(rows)
+    return {"quality": paired(rows, "champion")} | {kind: paired(found, "champion") for kind, found in kinds.items()}
 
 
 def _paired_scores(

@@ -22,6 +22,7 @@ from ratchet.records import HoldoutItem, Rejected, read_jsonl
 from ratchet.scorers import JudgeServer, summarise
 from ratchet.scorers.catalogue import is_judge
 from tasks.contenders import Contender, Served, ask, request_of, score_answers, tokens_per_answer
+from tasks.slices import slices_of
 
 Scores = Mapping[str, float | None]
 ROLES = ("champion", "anchor", "candidate")
@@ -152,7 +153,11 @@ def write_evaluation(
     write_whole(folder / "answers.parquet", _parquet(_answer_rows(trial, results), ANSWER_COLUMNS))
     quality = {role: results[role].scores for role in ROLES}
     tokens = {role: [_tokens(given) for given in results[role].answers] for role in ROLES}
-    rows = _score_rows(trial, "quality", quality) + _score_rows(trial, "tokens", tokens)
+    rows = [
+        row | {"slices": slices}
+        for row, slices in zip(_score_rows(trial, "quality", quality), slices_of(trial.holdout), strict=True)
+    ]
+    rows += _score_rows(trial, "tokens", tokens)
     for spec in trial.feature.metrics:
         found = {role: results[role].metrics[spec.metric] for role in ROLES}
         if is_judge(spec):

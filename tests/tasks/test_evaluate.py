@@ -129,7 +129,7 @@ def test_the_files_of_the_contract_are_written(clone: RoutingClone) -> None:
     timed = pq.read_table(clone.root / "data/routing/timings/answers.parquet")
     assert timed.drop_columns("latency_ms") == answers and min(timed["latency_ms"].to_pylist()) > 0
     scores = rows(clone, "scores.jsonl")
-    assert set(scores[1]) == {"item_id", "metric", "slice", "champion", "candidate", "anchor"}
+    assert set(scores[1]) == {"item_id", "metric", "slice", "slices", "champion", "candidate", "anchor"}
     assert [s["metric"] for s in scores] == ["quality"] * 12 + ["tokens"] * 12 and scores[12]["champion"] > 0
     assert [(s["slice"], s["champion"], s["candidate"]) for s in scores[:2]] == [
         ("cards", 1.0, 1.0),

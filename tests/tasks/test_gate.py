@@ -325,6 +325,19 @@ def test_a_guard_that_was_scored_too_seldom_decides_nothing_and_gives_no_score_a
     assert seen[0]["reasons"] == ["groundedness against the champion: 5 items were scored for both, and 20 are needed."]
 
 
+def test_a_tenant_that_is_harmed_by_a_better_candidate_is_named(clone: RoutingClone) -> None:
+    rows = [(1.0, 0.0)] * 8 + [(0.0, 1.0)] * 60
+    found = [
+        {"item_id": f"i{i}", "metric": "quality", "slice": None, "champion": a, "anchor": a, "candidate": b}
+        | {"slices": {"tenant": "acme" if i < 8 else "bolt"}}
+        for i, (a, b) in enumerate(rows)
+    ]
+    clone.write("data/routing/evaluation/scores.jsonl", "".join(json.dumps(row) + "\n" for row in found))
+    decided = gate(clone.params())
+    assert decided["verdict"] == "accept" and set(decided["harmed_slices"]) == {"tenant / acme"}
+    assert any("Worse in slice tenant / acme" in reason for reason in decided["reasons"])
+
+
 def test_an_equally_good_but_cheaper_candidate_wins_on_cost(clone: RoutingClone) -> None:
     write_scores(clone, [(1.0, 1.0)] * 30)
     add_metric(clone, "tokens", 100.0, 60.0)
