@@ -24,6 +24,7 @@ from ratchet.records import Context, Message, Rejected, read_jsonl
 from ratchet.stats import Floats
 
 ROLES = ("champion", "candidate")
+PEOPLE = ("human_champion", "human_candidate", "inclusion")  # of a row of scores: what people say of a judged item
 APART = 0.1  # from this difference on the judge prefers one of the two answers
 APART_COUNTS = 2.0  # an item where the judge prefers one is drawn so many times as often
 LEAST_OF_STRATUM = 2
@@ -158,7 +159,7 @@ def said_by_people(pairs: Sequence[AnswerPair], labels: Mapping[str, Label]) -> 
 
 def check_labels(row: Mapping[str, Any], where: str) -> None:
     """Raise BadRecord where what people said of a judged item is no score, or how it was drawn no probability."""
-    for name in ("human_champion", "human_candidate", "inclusion"):
+    for name in PEOPLE:
         value = row.get(name)
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
         if value is not None and (not is_number or (name == "inclusion" and value == 0)):

@@ -119,24 +119,24 @@ def _check(
     notes: tuple[str, ...] = (NOT_RUN,) if "code" in changed else ()
     if before is None:
         return FeatureCheck(name, changed, "open", "new here, so nothing is live to compare with", [], notes=notes)
-    if before.feature.scorer.name is None:
-        return FeatureCheck(name, changed, "open", OWN_SCORER, [], notes=notes)
     if before.feature.scorer != feature.scorer:
         notes += (f"judged by the base's scorer, {before.feature.scorer.metric}",)
     live = _live_at(settings, fork, name)
     candidate = Contender(candidate_of(live.release, before, Declared(feature, text)), live.adapter)
     items = _items_at(settings, fork, before.feature)
     with serving(settings, params, [live]) as served:
-        comparison = compare_releases(
-            before.feature,
-            items,
-            (live, candidate),
-            served,
-            seed=params.evaluate.seed,
-            on_progress=lambda done, total: on_progress(name, done, total),
-        )
+        comparison = None
+        if before.feature.scorer.name is not None:
+            comparison = compare_releases(
+                before.feature,
+                items,
+                (live, candidate),
+                served,
+                seed=params.evaluate.seed,
+                on_progress=lambda done, total: on_progress(name, done, total),
+            )
         ran = run_cases(cases, feature, candidate, served)
-    verdict, reason = _verdict(comparison, before.feature)
+    verdict, reason = ("open", OWN_SCORER) if comparison is None else _verdict(comparison, before.feature)
     return FeatureCheck(name, changed, verdict, reason, ran, comparison, notes)
 
 

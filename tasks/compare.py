@@ -309,7 +309,9 @@ def _check_row(row: dict[str, Any], where: str) -> dict[str, Any]:
     if any(value is not None and not isinstance(value, str) for value in bonds.values()):
         raise BadRecord(f'{where}: "session" and "slice" are texts')
     check_labels(row, where)
-    people = {name: row[name] for name in ("human_champion", "human_candidate", "inclusion") if name in row}
+    people: dict[str, Any] = {
+        name: row[name] for name in ("human_champion", "human_candidate", "inclusion") if name in row
+    }
     return {"id": row["id"], "metric": row["metric"], **scores, **bonds, **people}
 
 

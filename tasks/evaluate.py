@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ratchet.answers import answer_log, judge_log
 from ratchet.base_models import resolve_base_model
-from ratchet.errors import BadInput, RatchetError
+from ratchet.errors import BadInput, HoldoutTouched, RatchetError
 from ratchet.features import Feature, load_feature
 from ratchet.files import canonical_json, read_json, sha256_file, sha256_text, write_json
 from ratchet.judge import labels_file, read_labels
@@ -21,7 +21,8 @@ from ratchet.llm import model_server
 from ratchet.params import Params, load_params
 from ratchet.process import die_with_parent
 from ratchet.progress import ProgressLine
-from ratchet.records import read_holdout
+from ratchet.questions import normalise, question_text
+from ratchet.records import Message, read_holdout
 from ratchet.scorers import JudgeServer
 from ratchet.scorers.catalogue import is_judge
 from ratchet.settings import Settings
@@ -107,10 +108,12 @@ def evaluate(params: Params, settings: Settings) -> dict[str, Any]:
 
     Raises:
         BadInput: the holdout is missing or empty, or an arm's report is.
+        HoldoutTouched: a release was shown an item of the holdout.
     """
     began = time.monotonic()
     reports = _read_reports(params)
     trial = _read_trial(params, settings, choose_arm(reports))
+    refuse_shown_items(trial)
     model = resolve_base_model(params.base_model, settings)
     check_base_model(trial.contenders["champion"], model, params.inputs / "champion.json")
     if trial.repeats > 1:
@@ -142,6 +145,27 @@ def main() -> int:
     unscored = ", ".join(f"{role} {metrics[role]['unscored']}" for role in ROLES)
     print(f"evaluate: arm {metrics['chosen_arm']}; unscored items: {unscored}", file=sys.stderr)
     return 0
+
+
+def refuse_shown_items(trial: Trial) -> None:
+    """Refuse a holdout of which a release holds items as demonstrations: it would be asked what it was told.
+
+    Curate keeps training examples and demonstrations away from the holdout that it knows; a holdout that came later may
+    hold what was learned from before.
+
+    Raises:
+        HoldoutTouched: with the release and the items.
+    """
+    held = {_question(item.messages): item.item_id for item in trial.holdout}
+    for role, contender in trial.contenders.items():
+        shown = {normalise(demonstration.input) for demonstration in contender.release.prompt.demonstrations}
+        if known := sorted(held[text] for text in shown & held.keys()):
+            told = f"{len(known)} items of the holdout are demonstrations in the {role}'s prompt"
+            raise HoldoutTouched(f"{told}, such as {', '.join(known[:3])}: take them out of the holdout")
+
+
+def _question(messages: Sequence[Message]) -> str:
+    return normalise(question_text([message.model_dump() for message in messages], {}))
 
 
 def _read_reports(params: Params) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from ratchet.errors import BadInput
 from ratchet.features import Feature, ScorerSpec
 from ratchet.files import write_json, write_whole
-from ratchet.judge import AnswerPair, JudgedAnswer, Label, check_labels, said_by_people
+from ratchet.judge import PEOPLE, AnswerPair, JudgedAnswer, Label, check_labels, said_by_people
 from ratchet.llm import Answer
 from ratchet.progress import ProgressLine
 from ratchet.records import HoldoutItem, Rejected, read_jsonl
@@ -28,7 +28,7 @@ Scores = Mapping[str, float | None]
 ROLES = ("champion", "anchor", "candidate")
 LESS_IS_BETTER = frozenset({"tokens", "latency_ms"})  # other metrics are scores from 0 to 1
 JUDGED = "judged_"  # and a judge's metric: the files of answers that people may label
-UNLABELLED = {"human_champion": None, "human_candidate": None, "inclusion": None}
+UNLABELLED = dict.fromkeys(PEOPLE)
 ANSWER_COLUMNS = {
     "item_id": pa.string(),
     "release_id": pa.string(),

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.scratch import free_port
-from ratchet.errors import BadInput, BadRecord, ModelServerUnreachable
+from ratchet.errors import BadInput, BadRecord, HoldoutTouched, ModelServerUnreachable
 from ratchet.features import Decoding
 from ratchet.files import write_json
 from ratchet.prompts import Demonstration, Prompt
@@ -198,6 +198,16 @@ def test_a_malformed_holdout_line_is_named(clone: RoutingClone) -> None:
     clone.write("data/demo/routing/holdout/holdout.jsonl", '{"text": "x", "expected": "cards"}\n{"text": "y"}\n')
     with pytest.raises(BadRecord, match=r"holdout\.jsonl:2"):
         run(clone, right_label)
+
+
+def test_a_holdout_that_a_release_was_shown_is_refused_by_its_items(clone: RoutingClone) -> None:
+    shown = Demonstration(input="MY card number holdout4 is lost!", output=target("cards"))
+    prompt = SHOWN.model_copy(update={"demonstrations": (*SHOWN.demonstrations, shown)})
+    write_arm(clone, "fewshot", clone.champion.model_copy(update={"prompt": prompt}), report(1.0))
+    told = r"1 items of the holdout are demonstrations in the candidate's prompt, such as item_\w{16}: take them out"
+    with FakeModelServer(right_label) as server, pytest.raises(HoldoutTouched, match=told):
+        evaluate(clone.params(), clone.settings(server.url))
+    assert server.bodies == []
 
 
 def test_a_missing_arm_names_the_stage_to_run(clone: RoutingClone) -> None:

@@ -212,6 +212,11 @@ def test_the_outputs_repeat_byte_by_byte(clone: RoutingClone) -> None:
             '{"item_id": "a", "metric": "quality", "champion": 2, "anchor": 1, "candidate": 1}\n',
             "from 0 to 1",
         ),
+        (
+            "data/routing/evaluation/scores.jsonl",
+            '{"item_id": "a", "metric": "quality", "champion": 1, "anchor": 1, "candidate": 1}\n' * 2,
+            "scores.jsonl:2: lacks item_id, metric or a release's score, or repeats an item",
+        ),
         ("data/demo/routing/looks.json", "{}", "looks.json: must be"),
     ],
 )
