@@ -34,6 +34,7 @@ from tasks.contenders import (
     stored_contender,
 )
 from tasks.guards import OBJECTIVES
+from tasks.regions import SCORES, find_regions
 from tasks.trial import ROLES, RoleResult, Trial, answer_trial, score_trial, write_evaluation, write_times
 
 
@@ -128,7 +129,8 @@ def evaluate(params: Params, settings: Settings) -> dict[str, Any]:
     write_evaluation(params.outputs / "evaluation", trial, results, answers)
     write_json(params.outputs / "metrics" / "evaluate.json", metrics)
     write_times(params.outputs / "timings", trial, results)
-    latencies = {role: p95_latency_ms(result.flat) for role, result in results.items()}
+    is_sealed = counts_latency(trial.feature)  # then times are scores of the holdout
+    latencies = {} if is_sealed else {role: p95_latency_ms(result.flat) for role, result in results.items()}
     timings = {"seconds": round(time.monotonic() - began, 3), "p95_latency_ms": latencies}
     write_json(params.outputs / "timings" / "evaluate.json", timings)
     return metrics
@@ -202,6 +204,7 @@ def _read_trial(params: Params, settings: Settings, arm: str) -> Trial:
         repeats=params.evaluate.repeats,
         judge=judge_server(settings),
         labels=labels,
+        regions=find_regions(params.outputs / "candidates" / arm / SCORES),
     )
 
 

@@ -14,19 +14,24 @@ import numpy as np
 from ratchet.questions import question_text
 from ratchet.records import HoldoutItem
 from tasks.facts import language_of
+from tasks.regions import Bounds, figures_of, region_of
 
 Kinds = dict[str, str]  # the kind of a slice, and which of that kind an item is in
 THIRDS = ("short", "middling", "long")
 HALVES = ("earlier", "later")
 
 
-def slices_of(items: Sequence[HoldoutItem]) -> list[Kinds]:
-    """The slices of each item, in order; a kind of which all items are alike is none."""
+def slices_of(items: Sequence[HoldoutItem], regions: Mapping[str, Bounds] | None = None) -> list[Kinds]:
+    """The slices of each item, in order; a kind of which all items are alike is none.
+
+    `regions` are found on other data (`tasks.regions`).
+    """
     texts = [question_text([m.model_dump() for m in item.messages], item.variables) for item in items]
     lengths = _parts([float(len(text)) for text in texts], THIRDS)
     times = _parts([item.at.timestamp() if item.at else None for item in items], HALVES)
     found = [
         {"tenant": item.tenant, "segment": item.segment, "language": language_of(text), "length": length, "time": time}
+        | {"region found on validation": region_of(figures_of(item.messages, item.variables), regions or {})}
         for item, text, length, time in zip(items, texts, lengths, times, strict=True)
     ]
     varied = {kind for kind in found[0] if len(Counter(row[kind] for row in found)) > 1} if found else set()

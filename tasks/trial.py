@@ -22,6 +22,7 @@ from ratchet.records import HoldoutItem, Rejected, read_jsonl
 from ratchet.scorers import JudgeServer, summarise
 from ratchet.scorers.catalogue import is_judge
 from tasks.contenders import Contender, Served, ask, request_of, score_answers, tokens_per_answer
+from tasks.regions import Bounds
 from tasks.slices import slices_of
 
 Scores = Mapping[str, float | None]
@@ -47,7 +48,8 @@ Given = list[tuple[Answer, ...]]  # an item's answers, one per repeat
 class Trial:
     """What is compared on what; `contenders` by role, a role that shares a release with another is asked once.
 
-    `judge` answers the feature's judges; `labels` are what people said of answers that a judge scored, by its metric.
+    `judge` answers the feature's judges; `labels` are what people said of answers that a judge scored, by its metric;
+    `regions` where the candidate lost on validation.
     """
 
     feature: Feature
@@ -58,6 +60,7 @@ class Trial:
     repeats: int = 1
     judge: JudgeServer | None = None
     labels: Mapping[str, Mapping[str, Label]] = field(default_factory=dict)
+    regions: Mapping[str, Bounds] = field(default_factory=dict)
 
     def repeats_of(self, contender: Contender) -> int:
         """How often a release is asked each question: once where it answers the same each time (temperature 0)."""
@@ -155,7 +158,9 @@ def write_evaluation(
     tokens = {role: [_tokens(given) for given in results[role].answers] for role in ROLES}
     rows = [
         row | {"slices": slices}
-        for row, slices in zip(_score_rows(trial, "quality", quality), slices_of(trial.holdout), strict=True)
+        for row, slices in zip(
+            _score_rows(trial, "quality", quality), slices_of(trial.holdout, trial.regions), strict=True
+        )
     ]
     rows += _score_rows(trial, "tokens", tokens)
     for spec in trial.feature.metrics:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ratchet.files import write_json
+from ratchet.files import canonical_json, write_json, write_whole
 from ratchet.llm import Answer
 from ratchet.progress import ProgressLine
 from ratchet.scorers import ScoreSummary, summarise
 from tasks.contenders import Contender, Served, ask, p95_latency_ms, score_answers, tokens_per_answer
+from tasks.regions import SCORES, figures_of
 from tasks.tune.job import Example, TuneJob
 
 INTERVAL_SEED = 17  # of the bootstrap; the scores do not depend on it
@@ -48,6 +49,19 @@ def note_latency(job: TuneJob, arm: str, candidate: Validated, champion: Validat
     """Keep the 95th percentiles of the answers' times, in milliseconds, apart from the report, which has no times."""
     p95 = {arm: p95_latency_ms(candidate.answers), "champion": p95_latency_ms(champion.answers)}
     write_json(job.out.parents[1] / "timings" / f"validation-{arm}.json", {"p95_latency_ms": p95})
+
+
+def keep_scores(job: TuneJob, candidate: Validated, champion: Validated) -> None:
+    """Keep both scores of each item beside figures of its question, without text: evaluate looks for regions there."""
+    old = {item.example_id: score for item, score in zip(champion.items, champion.scores, strict=True)}
+    rows = [
+        {"champion": old[item.example_id], "candidate": score, "figures": figures_of(item.messages, item.variables)}
+        for item, score in sorted(
+            zip(candidate.items, candidate.scores, strict=True), key=lambda row: row[0].example_id
+        )
+        if score is not None and old.get(item.example_id) is not None
+    ]
+    write_whole(job.out / SCORES, "".join(canonical_json(row) + "\n" for row in rows))
 
 
 def report_of(job: TuneJob, arm: str, candidate: Validated, champion: Validated, **facts: Any) -> dict[str, Any]:

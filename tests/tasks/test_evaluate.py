@@ -245,6 +245,8 @@ def test_times_that_the_gate_weighs_are_taken_anew(tmp_path: Path, monkeypatch: 
         write_arm(clone, arm, clone.champion, SKIPPED)
     port = free_port()
     assert [len(run(clone, right_label, port=port)[1]) for _ in range(2)] == [14, 14]
+    told = json.loads((clone.root / "data/routing/timings/evaluate.json").read_text())
+    assert told["p95_latency_ms"] == {}  # times are what is gated here, so they stay sealed
 
 
 def times(clone: RoutingClone) -> bytes:

@@ -12,9 +12,11 @@ from ratchet.answers import AnswerLog
 from ratchet.errors import BadInput
 from ratchet.features import ScorerSpec
 from ratchet.judge import draw, read_answers, write_labels
+from ratchet.records import Message
 from ratchet.scorers import Item, JudgeServer, score_items
 from tasks.evaluate import evaluate
 from tasks.gate import gate
+from tasks.regions import figures_of
 from tests.fake_model_server import FakeModelServer
 from tests.routing_clone import TEXTS, RoutingClone, right_if_shown
 from tests.tasks.test_evaluate import SHOWN, SKIPPED, report, write_arm
@@ -109,6 +111,18 @@ def test_sessions_go_with_the_scores(tmp_path: Path) -> None:
     clone.write("data/demo/routing/holdout/holdout.jsonl", "".join(json.dumps(item) + "\n" for item in items))
     run(clone)
     assert [row.get("session") for row in rows(clone, "quality")] == ["s0", "s0", "s1", "s1", None]
+
+
+def test_where_the_candidate_lost_on_validation_is_a_slice_of_the_holdout(tmp_path: Path) -> None:
+    clone = clone_with(tmp_path, n=60)
+    lost = [{"figures": figures_of((Message(role="user", content=TEXTS["cards"].format(i)),), {})} for i in range(30)]
+    won = [{"figures": figures_of((Message(role="user", content=TEXTS["loans"].format(i)),), {})} for i in range(30)]
+    rows_ = [row | {"champion": 1.0, "candidate": 0.0} for row in lost]
+    rows_ += [row | {"champion": 0.0, "candidate": 1.0} for row in won]
+    clone.write("data/routing/candidates/fewshot/validation.jsonl", "".join(json.dumps(row) + "\n" for row in rows_))
+    run(clone)
+    found = [(row["slice"], "region found on validation" in row["slices"]) for row in rows(clone, "quality")]
+    assert set(found) == {("cards", True), ("loans", False)}
 
 
 def grade(body: dict[str, Any]) -> str:
