@@ -136,11 +136,13 @@ def _check(
                 on_progress=lambda done, total: on_progress(name, done, total),
             )
         ran = run_cases(cases, feature, candidate, served)
-    verdict, reason = ("open", OWN_SCORER) if comparison is None else _verdict(comparison, before.feature)
+    verdict, reason = _verdict(comparison, before.feature)
     return FeatureCheck(name, changed, verdict, reason, ran, comparison, notes)
 
 
-def _verdict(comparison: Comparison, policy: Feature) -> tuple[Verdict, str]:
+def _verdict(comparison: Comparison | None, policy: Feature) -> tuple[Verdict, str]:
+    if comparison is None:
+        return "open", OWN_SCORER
     if not comparison.changed():
         return "fine", f"none of {len(comparison.items)} answers changed"
     margin, pairs = policy.gate.anchor_margin, comparison.pairs()
