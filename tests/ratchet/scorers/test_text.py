@@ -7,8 +7,17 @@ from typing import Any
 
 import pytest
 
-from ratchet.features import Feature
-from ratchet.scorers import BINARY_SCORERS, SCORERS, Item, exact_match, label_accuracy, summarise, token_f1
+from ratchet.features import Feature, ScorerSpec
+from ratchet.scorers import (
+    BINARY_SCORERS,
+    SCORERS,
+    Item,
+    exact_match,
+    label_accuracy,
+    score_items,
+    summarise,
+    token_f1,
+)
 from ratchet.scorers.text import length, match, regex
 
 SCHEMA = {"type": "object", "properties": {"route": {"type": "string", "enum": ["cards", "loans"]}}}
@@ -73,9 +82,13 @@ def test_token_f1_worked_by_hand(output: str, expected: str, score: float | None
     assert token_f1(output, expected, feature()) == (None if score is None else pytest.approx(score))
 
 
-def test_every_scorer_of_a_feature_is_known() -> None:
-    known = Feature.model_fields["scorer"].annotation.__args__  # type: ignore[union-attr]
-    assert set(SCORERS) == set(known) and set(SCORERS) >= BINARY_SCORERS
+@pytest.mark.parametrize("name", sorted(SCORERS))
+def test_a_function_and_the_scorer_of_its_name_say_the_same(name: str) -> None:
+    texts = ["", "the card", "The  CARD", '{"route": "cards"}', '{"route": "loans"}', "a lost card"]
+    items = [Item(output=a, expected=b) for a in texts for b in texts]
+    found = score_items(ScorerSpec(name=name), items, labelled := feature())
+    assert [s.score for s in found] == [SCORERS[name](i.output, i.expected or "", labelled) for i in items]
+    assert set(SCORERS) >= BINARY_SCORERS
 
 
 def test_unscored_items_do_not_count_as_wrong() -> None:
