@@ -256,8 +256,8 @@ def test_the_blind_sample_holds_questions_without_answers_and_none_of_the_holdou
         batch.ask(question(number), answer="loans")
     batch.write_holdout([{"text": question(3).upper(), "expected": "cards"}])
     batch.run()
-    drawn = batch.lines("blind.jsonl")
-    assert len(drawn) == 29 and all(set(row) == {"item_id", "messages", "contexts", "variables"} for row in drawn)
+    drawn, fields = batch.lines("blind.jsonl"), {"item_id", "at", "messages", "contexts", "variables"}
+    assert len(drawn) == 29 and all(set(row) == fields for row in drawn)
     assert question(3) not in [row["messages"][0]["content"] for row in drawn]
 
 
