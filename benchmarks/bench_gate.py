@@ -22,7 +22,8 @@ from benchmarks.estimator_coverage import coverage, experiments
 from benchmarks.report import Result, arguments, say
 from ratchet.features import GatePolicy
 from ratchet.stats import exact_margin_greater, exact_mcnemar_greater
-from tasks.gate import Decision, Looks, PairedScores, decide, seal
+from tasks.compare import Decision
+from tasks.gate import Looks, PairedScores, decide, seal
 from tasks.guards import guards_of, objective_scores
 
 Right = NDArray[np.bool_]

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.lab_loop import POLICY, Defences, Loop, Told
+from benchmarks.lab_loop import POLICY, Curated, Defences, Loop, Told
 from benchmarks.lab_world import CYCLES, Texts, make_world, read_texts
 from benchmarks.report import Result, arguments, say
 from ratchet.params import Params, load_params
@@ -60,7 +60,7 @@ SCORES: dict[str, Callable[[Told], float]] = {
 
 def play(texts: Texts, params: Params, seed: int) -> dict[str, Told]:
     """One world, met by a loop of each variant; pure."""
-    world, memory = make_world(texts, seed), {}
+    world, memory = make_world(texts, seed), dict[Any, Curated]()
     return {name: Loop(world, defences, params, memory).run(CYCLES) for name, defences in VARIANTS.items()}
 
 

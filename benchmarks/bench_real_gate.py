@@ -139,10 +139,13 @@ def scored(bench: Bench, name: str, contender: Contender, served: Served) -> Sco
 
 def judged(bench: Bench, scores: dict[str, Scores], champion: str, candidate: str) -> dict[str, Any]:
     """What the gate says of a pair at a first look; the first release is the anchor."""
-    roles = {"champion": champion, "anchor": FIRST, "candidate": candidate}
     paired = PairedScores(
-        **{f"{role}_id": name for role, name in roles.items()},
-        **{role: scores[name] for role, name in roles.items()},  # type: ignore[arg-type]
+        champion_id=champion,
+        anchor_id=FIRST,
+        candidate_id=candidate,
+        champion=scores[champion],
+        anchor=scores[FIRST],
+        candidate=scores[candidate],
     )
     decision = decide(paired, bench.feature.gate, Looks(1, advisory=False))
     means, gap = decision.facts["paired_means"], decision.facts["difference"]

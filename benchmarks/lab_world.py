@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ratchet.features import Feature
-from ratchet.feedback import Claim
+from ratchet.feedback import Claim, SourceType
 from ratchet.params import CurateParams
 from ratchet.questions import normalise
 from tasks.decontaminate import Held, cluster
@@ -97,7 +97,8 @@ def mix(cycle: int) -> Floats:
     """The share of each intent in a cycle's traffic: from the early ones of each route to the late ones."""
     late = 1 / (1 + np.exp(-(cycle - TURN) / 2.5))
     share: Floats = np.where(IS_EARLY, 1 - late, late) + 0.05
-    return share / share.sum()
+    mixed: Floats = share / float(share.sum())
+    return mixed
 
 
 def read_texts(folder: Path, params: CurateParams, cache: Path) -> Texts:
@@ -175,8 +176,9 @@ def victim_and_goal(world: World) -> tuple[int, int]:
 
 
 def _busy() -> Floats:
-    busy: Floats = (np.arange(USERS) + 1.0) ** -0.5
-    return busy / busy.sum()
+    busy = 1 / np.sqrt(np.arange(USERS) + 1.0)
+    shares: Floats = busy / float(busy.sum())
+    return shares
 
 
 def _honest(what: _Asked, truth: int, moods: list[float], other: int, targets: Sequence[str]) -> Claim | None:
@@ -214,10 +216,11 @@ def _claim(
     targets: Sequence[str],
     target: int | None,
     kind: str,
-    source: tuple[Any, str] | None,
+    source: tuple[SourceType, str] | None,
     weight: float,
 ) -> Claim:
-    source_type, source_id = source or ("user", what.user)
+    asker: tuple[SourceType, str] = ("user", what.user)
+    source_type, source_id = source or asker
     return Claim(
         interaction_id=what.name,
         tenant="default",
