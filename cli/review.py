@@ -24,7 +24,7 @@ from ratchet.desk import Desk
 from ratchet.errors import BadInput, NothingNew
 from ratchet.features import Feature, load_feature
 from ratchet.files import write_whole
-from ratchet.review import Item, find_queue, read_items, to_target
+from ratchet.review import Item, find_queue, next_draw, read_items, to_target
 from ratchet.settings import Settings
 from ratchet.sheets import SheetReport, read_decisions, write_sheet
 from ratchet.store import Store
@@ -71,7 +71,8 @@ def review(  # noqa: PLR0913, PLR0917 - each is an option of the command
     """Decide what the feedback on a feature leaves open, on a page of this machine; Ctrl-C ends it.
 
     A decision is feedback of an agent, stored at once; what is left is there the next time. With --blind the labels go
-    to a file for `ratchet holdout add`. Example: [bold]ratchet review support_routing --as ana[/bold]
+    to a file for `ratchet holdout add`, or are what `ratchet holdout refresh` makes the next holdout of.
+    Example: [bold]ratchet review support_routing --as ana[/bold]
     """
     if export is not None and import_ is not None:
         raise BadInput("give --export or --import, not both")
@@ -190,6 +191,8 @@ def _finish(work: _Review, items: Sequence[Item]) -> tuple[int, list[Agreement]]
 def _next_command(work: _Review) -> str:
     if not work.book.is_blind:
         return f"ratchet run {work.feature.name}"
+    if next_draw(work.settings, work.feature.name).is_file():
+        return f"ratchet holdout refresh {work.feature.name}"
     return f"ratchet holdout add {work.feature.name} {shlex.quote(str(work.labelled))}"
 
 

@@ -92,11 +92,15 @@ def compute(session: Session, run: Run) -> Run:
     harvest_task(session, run.feature)
     run = refuse_if_unchanged(settings, store, run)
     tree = prepare(settings, store, session.channels, run)
-    refuse_retired(tree, run.feature, session.ledger, store)
     arms = load_params(tree / "params.yaml").arms
     timings: list[StageTiming] = []
     for name in version.stage_names(tree):
         note(session, run, name, timings)
+        if name.startswith("tune") and not any(timing.stage.startswith("tune") for timing in timings):
+            keep_reports(
+                settings, run, tree / "data" / run.feature
+            )  # with the traffic that a next holdout is drawn from
+            refuse_retired(tree, run.feature, session.ledger, store)
         if name == "evaluate":
             record_look(tree, run.feature, arms, session.ledger, run.run_id)
         try:

@@ -111,13 +111,22 @@ class Book(Protocol):
         """Keep a decision; False where it is the reviewer's last word already."""
 
 
+def next_draw(settings: Settings, feature: str) -> Path:
+    """Where the items of the next holdout stand while they are labelled (`ratchet holdout refresh`)."""
+    return settings.home / "review" / f"{feature}-next.jsonl"
+
+
 def find_queue(settings: Settings, store: Store, feature: str, *, is_blind: bool) -> Path:
     """The file of the feature's newest finished run, or the one that `dvc repro` wrote in the clone.
+
+    Blind, what is being labelled for the next holdout comes before either.
 
     Raises:
         BadInput: there is none yet.
     """
     name = BLIND if is_blind else QUEUE
+    if is_blind and next_draw(settings, feature).is_file():
+        return next_draw(settings, feature)
     for run in reversed(runs_of(store, feature)):
         path = settings.home / "reports" / run.run_id / name
         if path.is_file():

@@ -21,6 +21,7 @@ BETS: Floats = np.geomspace(0.02, 0.8, 16)
 RESAMPLES = 4000
 FLIPS = 99_999
 EXACT_PAIRS = 16  # up to so many non-zero differences every pattern of signs is counted
+NEGLIGIBLE = 1e-18  # a probability that no p-value shows
 CHUNK = 2_000_000  # random numbers drawn at once
 
 
@@ -135,13 +136,13 @@ def exact_margin_greater(only_candidate: int, only_other: int, n: int, margin: f
     low = float(beta.ppf(gamma / 2, differing, n - differing + 1)) if differing else 0.0
     high = float(beta.isf(gamma / 2, differing + 1, n - differing)) if differing < n else 1.0
     low, high = max(low, abs(margin)), max(high, abs(margin))
-    counts = np.arange(n + 1)
+    shares = np.linspace(low, high, 201)[:, None]
+    favourable = np.divide(shares - margin, 2 * shares, out=np.full_like(shares, 0.5), where=shares > 0)
+    chances = binom.pmf(np.arange(n + 1), n, shares)
+    counts = np.flatnonzero(chances.max(axis=0) > NEGLIGIBLE)
     at_least = np.ceil((counts + only_candidate - only_other) / 2)  # of `counts` that differ, so many favour us
-    largest = 0.0
-    for share in np.linspace(low, high, 201):
-        favourable = (share - margin) / (2 * share) if share else 0.5
-        tails = binom.pmf(counts, n, share) * binom.sf(at_least - 1, counts, favourable)
-        largest = max(largest, float(tails.sum()))
+    tails = chances[:, counts] * binom.sf(at_least - 1, counts, favourable)
+    largest = float(tails.sum(axis=1).max())
     return min(1.0, largest + gamma)
 
 

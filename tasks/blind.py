@@ -1,13 +1,15 @@
 """Random traffic to be labelled blind: what holdouts are made of.
 
 Uniform over the interactions that may be learned from, whatever was said about them: each gets a digest of the seed
-and its id, and the smallest are drawn. The answer is not in the file, so nobody is led by it.
+and its id, and the smallest are drawn. What was asked since the holdout was labelled comes first, as no release has
+learned from it: the next holdout is made of that alone. The answer is not in the file, so nobody is led by it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -16,18 +18,19 @@ from ratchet.files import canonical_json, sha256_text
 from ratchet.params import CurateParams
 from ratchet.questions import normalise, question_text
 from ratchet.records import Context, Input, item_id_of
+from tasks.raw_parts import sortable
 
 CONTEXTS = TypeAdapter(tuple[Context, ...])
 DRAWN = """
     SELECT interaction_id, messages, variables, contexts, tenant, user_id, session_id, "at" FROM judged
     WHERE barred IS NULL OR barred IN ('fallback answer', 'no feedback')
-    ORDER BY sha256(concat($seed, chr(10), 'blind', chr(10), interaction_id)), interaction_id
+    ORDER BY "at" < $cut, sha256(concat($seed, chr(10), 'blind', chr(10), interaction_id)), interaction_id
     LIMIT $most
 """
 SPARE = 50  # drawn for each that is wanted: repeated questions and those of the holdout are passed over
 
 
-def draw_blind(connection: Any, held: set[str], params: CurateParams) -> str:
+def draw_blind(connection: Any, held: set[str], params: CurateParams, cut: datetime | None = None) -> str:
     """JSONL of {"item_id", "messages", "contexts", "variables", "session"?, "tenant", "at"}, in the order drawn.
 
     `session` is a digest of whose question it is, the user's or else the session's: it tells nobody who, but which
@@ -36,8 +39,9 @@ def draw_blind(connection: Any, held: set[str], params: CurateParams) -> str:
     Args:
         connection: `open_valid`'s, in which `gather` has judged which rows may be learned from.
         held: normalised questions that are in the holdout or the showcase already; none is drawn again.
+        cut: when the holdout was labelled.
     """
-    given = {"seed": str(params.seed), "most": SPARE * params.blind_items}
+    given = {"cut": "" if cut is None else sortable(cut), "seed": str(params.seed), "most": SPARE * params.blind_items}
     lines: dict[str, str] = {}
     for row in _rows(connection.sql(DRAWN, params=given)):
         if len(lines) == params.blind_items:

@@ -65,7 +65,7 @@ def curate(params: Params, repo: Path, cache: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BadInput(f"{path} is missing: run the stage validate first (`dvc repro validate`)")
     feature, own, holdout = load_feature(repo, params.feature), params.curate, params.inputs / "holdout"
-    held = read_held(holdout, repo / "features" / "_safety", feature.name)
+    held, cut = read_held(holdout, repo / "features" / "_safety", feature.name), read_cut(holdout)
     with open_valid(path) as valid:
         found = gather(path, valid, feature, find_left_out(tenants_in(valid), load_tenants(repo)))
         out = Ledger(found.aside)
@@ -73,7 +73,7 @@ def curate(params: Params, repo: Path, cache: Path) -> dict[str, Any]:
         rows = without_suspects(rows, params.poison, out)
         reliability = reliability_in(rows, feature, own)
         examples = to_examples(rows, feature, reliability, own, out)
-        examples = before_cut(examples, read_cut(holdout), out)
+        examples = before_cut(examples, cut, out)
         examples = one_per_cluster(examples, out)
         examples = without_label_noise(examples, own, out)
         parts = split(examples, validation_share=own.validation_share, seed=own.seed)
@@ -88,7 +88,7 @@ def curate(params: Params, repo: Path, cache: Path) -> dict[str, Any]:
         questions = queue(out.doubts, reliability, most=own.review_items, labels_agree=feature.enum_field() is not None)
         review = write_queue(questions, texts_of(valid, [question.interaction_id for question in questions]))
         asked = {text for text, why in zip(held.texts, held.reasons, strict=True) if why == IN_HOLDOUT}
-        blind = draw_blind(valid, asked, own)
+        blind = draw_blind(valid, asked, own, cut)
         elsewhere = count_held_elsewhere(held, params.inputs / "champion.json", passages(valid))
     write_whole(params.outputs / "review.jsonl", review)
     write_whole(params.outputs / "blind.jsonl", blind)

@@ -8,6 +8,7 @@ items (its numbers are out then), or when so many met one that hardly any error 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from ratchet.errors import HoldoutRetired
@@ -20,6 +21,7 @@ from ratchet.runs import KIND
 from ratchet.store import Store
 from tasks.evaluate import choose_arm, holdout_digest
 
+RETIRED = "holdout_retired"
 MOST_LOOKS = 6  # what is left after them, alpha / 64, lets through only what is obvious
 
 
@@ -34,8 +36,7 @@ def record_look(tree: Path, feature: str, arms: tuple[str, ...], ledger: Ledger,
     candidate = read_candidate(data / "candidates" / choose_arm(reports)).release_id
     items = item_ids(tree, feature)
     ledger.append_once("look", holdout_digest(data / "holdout"), candidate=candidate, feature=feature, items=items)
-    met = _candidates_by_item(ledger, feature)
-    looks = max((len(met[item]) for item in items), default=1)
+    looks = max(1, count_looks(items, feature, ledger))
     ledger.append_once("look_by", candidate, run=run_id, looks=looks)
     write_json(data / "looks.json", {"advisory": False, "looks": looks})
     return looks
@@ -44,25 +45,50 @@ def record_look(tree: Path, feature: str, arms: tuple[str, ...], ledger: Ledger,
 def refuse_retired(tree: Path, feature: str, ledger: Ledger, store: Store) -> None:
     """Refuse a holdout that is used up, before anything is trained for it.
 
-    An accept that nobody saw, because its run was killed right after it, uses nothing up.
-
     Raises:
         HoldoutRetired: with what used it up.
     """
-    items, met = item_ids(tree, feature), _candidates_by_item(ledger, feature)
+    why = why_retired(item_ids(tree, feature), feature, ledger, store)
+    if why is not None:
+        raise HoldoutRetired(
+            f"{why}; make the next one of fresh traffic with `ratchet holdout refresh {feature}`, "
+            f"or bring new items, labelled blind: `ratchet holdout add {feature} FILE`"
+        )
+
+
+def why_retired(items: Sequence[str], feature: str, ledger: Ledger, store: Store) -> str | None:
+    """What used these items up as a holdout; None where nothing did.
+
+    An accept that nobody saw, because its run was killed right after it, uses nothing up.
+    """
+    met = _candidates_by_item(ledger, feature)
     accepted = {
         entry.subject
         for entry in ledger.entries(event="publish")
         if entry.facts.get("verdict") == "accept" and not _has_died(store, str(entry.facts["run"]))
     }
-    known = sum(bool(met[item] & accepted) for item in items)
-    new = f"give it new items, labelled blind: `ratchet holdout add {feature} FILE`"
-    if known:
+    if known := sum(bool(met[item] & accepted) for item in items):
         told = f"{known} of the {len(items)} items of {feature}'s holdout were in use when a candidate was accepted"
-        raise HoldoutRetired(f"{told}, so their scores are known and prove nothing any more; {new}")
-    looks = max((len(met[item]) for item in items), default=0)
+        return f"{told}, so their scores are known and prove nothing any more"
+    replaced = {
+        str(item)
+        for entry in ledger.entries(event=RETIRED)
+        if entry.facts["feature"] == feature
+        for item in entry.facts["items"]
+    }
+    if known := len(replaced.intersection(items)):
+        told = f"{known} of the {len(items)} items of {feature}'s holdout are of one that another took the place of"
+        return f"{told}, and may have been trained on since"
+    looks = count_looks(items, feature, ledger)
     if looks >= MOST_LOOKS:
-        raise HoldoutRetired(f"{looks} candidates have met {feature}'s holdout and its error is spent; {new}")
+        return f"{looks} candidates have met {feature}'s holdout and its error is spent"
+    return None
+
+
+def count_looks(items: Sequence[str], feature: str, ledger: Ledger) -> int:
+    """How many candidates have met that one of the items that has met most."""
+    met = _candidates_by_item(ledger, feature)
+    return max((len(met[item]) for item in items), default=0)
 
 
 def looks_so_far(items: list[str], feature: str, ledger: Ledger) -> int:

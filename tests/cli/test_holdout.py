@@ -38,3 +38,18 @@ def test_missing_file_ends_with_2(ratchet) -> None:
 
 def test_share_beyond_a_half_is_refused(ratchet, tmp_path: Path) -> None:
     assert ratchet("holdout", "add", "routing", labelled(tmp_path), "--share", "0.9").status == 2
+
+
+def test_status_tells_how_far_a_holdout_is_used_up(ratchet, tmp_path: Path) -> None:
+    rows = [json.dumps({"text": f"text {n}", "expected": "cards"}) for n in range(10)]
+    ratchet("holdout", "add", "routing", labelled(tmp_path, *rows), "--share", "0.2")
+    facts = json.loads(ratchet("holdout", "status", "routing", "--json").out)
+    assert (facts["items"], facts["showcase"], facts["looks"], facts["is_retired"]) == (8, 2, 0, False)
+    ended = ratchet("holdout", "status", "routing")
+    assert ended.status == 0 and "looks: 0; of an error of 0.05 there is 0.05 left" in ended.out
+
+
+def test_status_without_a_holdout_and_refresh_without_a_sample_end_with_2(ratchet) -> None:
+    assert "ratchet holdout add routing FILE" in ratchet("holdout", "status", "routing").err
+    ended = ratchet("holdout", "refresh", "routing")
+    assert ended.status == 2 and "no blind sample yet" in ended.err
