@@ -22,6 +22,7 @@ from cli import (
     pull,
     records,
     release,
+    report,
     review,
     rollout,
     run,
@@ -45,6 +46,7 @@ run.register(app)
 approve.register(app)
 rollout.register(app)
 release.register(app)
+report.register(app)
 records.register(app)
 export.register(app)
 score.register(app)

@@ -19,7 +19,7 @@ from ratchet.clustered import clustered_interval, clustered_not_better_p, detect
 from ratchet.errors import BadInput, BadRecord
 from ratchet.records import Rejected, read_jsonl
 from ratchet.stats import Difference, not_better_p, paired_difference_interval
-from tasks.report import p_text
+from tasks.wording import p_text
 
 Verdict = Literal["accept", "reject", "inconclusive"]
 MAX_ONE_ONLY_SHARE = 0.1  # beyond it, the items that both were scored on are no longer the sample that was drawn

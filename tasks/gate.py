@@ -12,19 +12,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
+from ratchet.clustered import standard_error
 from ratchet.errors import BadInput, RatchetError
 from ratchet.features import GatePolicy, load_feature
 from ratchet.files import read_json, write_json
 from ratchet.params import Params, load_params
 from ratchet.process import die_with_parent
+from ratchet.selection import corrected_gain
 from ratchet.stats import Difference, is_binary, not_better_p, paired_difference_interval
 from tasks.compare import MAX_ONE_ONLY_SHARE, Decision, Standing, Verdict, harmed_slices, told_of_slices
 from tasks.compare import Paired as Sliced
 from tasks.guards import OBJECTIVES, Guard, guards_of, objective_scores, paired
-from tasks.report import p_text, write_report
+from tasks.report.page import write_report
 from tasks.trial import ROLES, Scores, read_scores
+from tasks.wording import p_text
 
-SEALED = ("paired_means", "difference", "p_value", "anchor_p_value", "anchor_difference", "guards", "harmed_slices")
+SEALED = (
+    "paired_means", "difference", "p_value", "p_worse",
+    "anchor_p_value", "anchor_difference", "guards", "harmed_slices",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,12 @@ class _Pairs:
     def difference(self) -> Difference | None:
         return paired_difference_interval(self.old, self.new) if self.old else None
 
+    def corrected(self, *, p_value: float, alpha: float) -> Difference:
+        """The difference put right for having been selected by its p-value."""
+        differences = [new - old for old, new in zip(self.old, self.new, strict=True)]
+        error = standard_error(differences, range(len(differences))) or 0.0
+        return corrected_gain(sum(differences) / len(differences), error, p_value=p_value, alpha=alpha)
+
 
 @dataclass(frozen=True)
 class _Standing:
@@ -102,6 +114,7 @@ def decide(
     standing = _standing(scores, anchor, policy, spent=spent, p_value=p_value)
     facts = _facts(scores, policy, pairs) | {
         "p_value": p_value,
+        "p_worse": not_better_p(pairs.new, pairs.old, alpha=policy.alpha),
         "anchor_p_value": standing.p_value,
         "anchor_difference": _rounded(anchor.difference()),
         "alpha_spent": spent,
@@ -115,6 +128,8 @@ def decide(
         verdict = _guarded(verdict, found.values())
         reasons += [*(standing.sentence for standing in found.values()), *told_of_slices(harmed)]
         facts |= {"guards": {name: standing.numbers for name, standing in found.items()}, "harmed_slices": harmed}
+    if verdict == "accept":
+        facts["corrected_difference"] = _rounded(pairs.corrected(p_value=p_value, alpha=spent))
     return Decision(verdict, (*reasons, *_caveats(looks)), facts)
 
 
@@ -132,7 +147,7 @@ def _judge(
     if undecidable is not None:
         return "inconclusive", [undecidable]
     compared = _compared(facts, is_share=is_binary(pairs.old + pairs.new))
-    is_worse = not_better_p(pairs.new, pairs.old, alpha=policy.alpha) <= policy.alpha
+    is_worse = facts["p_worse"] <= policy.alpha
     if is_worse or standing.at == "below":
         told = [f"{compared} That is worse than the champion." if is_worse else compared]
         return "reject", told + ([standing.sentence] if standing.at == "below" else [])
@@ -240,9 +255,10 @@ def _rounded(difference: Difference | None) -> dict[str, float] | None:
 
 
 def gate(params: Params) -> dict[str, Any]:
-    """Run the stage in the current folder; write metrics/gate.json and report.html, return the former."""
+    """Run the stage in the current folder; write metrics/gate.json and the report, return the former."""
     data, advice = params.outputs, "run the stage evaluate first (`dvc repro evaluate`)"
-    policy = load_feature(Path(), params.feature).gate
+    feature = load_feature(Path(), params.feature)
+    policy = feature.gate
     evaluated = _read(data / "metrics" / "evaluate.json", advice)
     summary = _read(data / "evaluation" / "summary.json", advice)
     table = read_scores(data / "evaluation" / "scores.jsonl")
@@ -254,7 +270,7 @@ def gate(params: Params) -> dict[str, Any]:
     decision = decide(scores, policy, looks, guards_of(table, policy), paired(rows, "champion"))
     is_sealed = decision.verdict != "accept" and not looks.advisory
     if is_sealed:
-        decision, rows, summary = seal(decision), [], {role: {} for role in ROLES}
+        decision, summary = seal(decision), {role: {} for role in ROLES}
     found = {
         "feature": params.feature,
         "scorer": evaluated["scorer"],
@@ -267,7 +283,7 @@ def gate(params: Params) -> dict[str, Any]:
         **decision.facts,
     }
     write_json(data / "metrics" / "gate.json", found)
-    write_report(data, found, evaluated, rows)
+    write_report(data, feature)
     return found
 
 
