@@ -13,6 +13,7 @@ from cli import (
     demo,
     doctor,
     eval,
+    evidence,
     export,
     feature,
     gate,
@@ -51,6 +52,7 @@ records.register(app)
 export.register(app)
 score.register(app)
 gate.register(app)
+evidence.register(app)
 eval.register(app)
 ci.register(app)
 review.register(app)

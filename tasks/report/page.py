@@ -28,8 +28,8 @@ from tasks.wording import markdown, p_text, percent, points
 
 FOLDER = Path(__file__).parent
 NOT_IDENTIFIABLE = (
-    "Not identifiable: nobody knows how users would have answered to what the candidate says, as its answers were never"
-    " served, and no logged answer was chosen at random with a known chance."
+    "Not identifiable before a canary: the candidate's answers were never served, and no logged answer was chosen at"
+    " random with a known chance. `ratchet evidence` tells bounds where you know what it would have answered."
 )
 
 
