@@ -145,7 +145,12 @@ def regressions(
     """What got worse, what chance does not explain first. Of a sealed look nothing but showcase and safety."""
     harmed = {name.partition(" / ")[2]: p for name, p in (gate.get("harmed_slices") or {}).items()}
     losses = [_slice_loss(row, harmed.get(row.name)) for row in slices if row.change < 0]
-    found = [r for r in losses if r.sure == "shown"] + [r for r in losses if r.sure != "shown"][:MOST_HINTS]
+    found = [
+        Regression(f"slice {name}", f"p = {p_text(p)} after correction over all slices", "shown")
+        for name, p in harmed.items()
+        if name not in {row.name for row in slices}
+    ]
+    found += [r for r in losses if r.sure == "shown"] + [r for r in losses if r.sure != "shown"][:MOST_HINTS]
     for name, numbers in (gate.get("guards") or {}).items():
         if numbers.get("estimate", 0.0) < 0:
             found.append(_guard_loss(name, numbers, gate["alpha"]))

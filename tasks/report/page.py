@@ -29,7 +29,7 @@ from tasks.wording import markdown, p_text, percent, points
 FOLDER = Path(__file__).parent
 NOT_IDENTIFIABLE = (
     "Not identifiable before a canary: the candidate's answers were never served, and no logged answer was chosen at"
-    " random with a known chance. `ratchet evidence` tells bounds where you know what it would have answered."
+    " random with a known chance. Where it is known what it would have answered, ratchet evidence tells bounds."
 )
 
 

@@ -63,6 +63,11 @@ def test_a_slice_that_holms_test_names_is_shown() -> None:
     assert found.sure == "shown" and "p = 0.002" in found.told
 
 
+def test_harm_in_a_slice_that_the_table_lacks_is_told_all_the_same() -> None:
+    (found,) = regressions(gate_facts(harmed_slices={"quality / tenant acme": 0.01}), [], NOTHING, None)
+    assert (found.what, found.sure) == ("slice tenant acme", "shown")
+
+
 def test_a_safety_suite_is_worse_by_its_own_test_or_where_intervals_part(tmp_path: Path) -> None:
     def sure(*suites: dict[str, Any]) -> list[str]:
         rows = safety_rows(write_metrics(tmp_path, "safety", {"suites": list(suites)}), gate_facts())
