@@ -156,8 +156,8 @@ def _grouped(value: float) -> Markup:
 
 
 def _digest(value: str) -> Markup:
-    """An id of ours for a code span, where no sign can be escaped: letters and digits only."""
-    return Markup("".join(c for c in value if c.isalnum()))  # noqa: S704
+    """An id of ours for a code span, where no sign can be escaped: letters, digits and `_.-` only."""
+    return Markup("".join(c for c in value if c.isalnum() or c in "_.-"))  # noqa: S704
 
 
 def _row(interval: Interval) -> Mapping[str, Any]:
