@@ -13,12 +13,12 @@ from cli import (
     demo,
     doctor,
     eval,
-    evidence,
     export,
     feature,
     gate,
     holdout,
     judge,
+    log_evidence,
     people,
     pull,
     records,
@@ -52,7 +52,7 @@ records.register(app)
 export.register(app)
 score.register(app)
 gate.register(app)
-evidence.register(app)
+log_evidence.register(app)
 eval.register(app)
 ci.register(app)
 review.register(app)
