@@ -80,6 +80,7 @@ def _compare(settings: Settings, params: Params, feature: Feature, names: list[s
             (baseline, candidate),
             served,
             seed=params.evaluate.seed,
+            repo=settings.repo,
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
 
@@ -89,7 +90,7 @@ def _show(comparison: Comparison, decision: Decision, *, as_json: bool) -> None:
     if as_json:
         print_json(facts | {"verdict": decision.verdict, "reasons": decision.reasons, **decision.facts})
         return
-    table = Table("", "release", comparison.feature.scorer, "95 % interval", "unscored", "tokens", "p95 ms")
+    table = Table("", "release", comparison.feature.scorer.metric, "95 % interval", "unscored", "tokens", "p95 ms")
     for side in ("baseline", "candidate"):
         found = facts[side]
         interval = f"{found['low']:.3f} to {found['high']:.3f}" if found["score"] is not None else "-"

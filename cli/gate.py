@@ -32,11 +32,14 @@ def gate_(
 ) -> None:
     """Decide whether a candidate beats a champion, on scores from anywhere; nothing is written.
 
+    A judge's rows carry people's labels, "human_champion", "human_candidate" (0 to 1, null where nobody labelled) and
+    "inclusion" (the probability with which the item was drawn for them), as `ratchet judge draw` gives it: then the
+    judge counts by prediction-powered estimates alone, and below 30 labelled items nothing is decided by it.
     Exit status: 0 accept, 3 inconclusive, 4 reject. Nobody counts how often you look, so it promises nothing under
     reuse; a run of the loop does.
     Example: [bold]ratchet gate scores.jsonl --objective quality --lower cost --margin cost=0.001[/bold]
     """
-    policy = ComparePolicy(objective, _margins(margin or []), frozenset(lower or []), alpha, min_items)
+    policy = ComparePolicy(objective, parse_margins(margin or []), frozenset(lower or []), alpha, min_items)
     decision = compare(read_pairs(file), policy)
     if as_json:
         facts: dict[str, Any] = {"verdict": decision.verdict, "reasons": decision.reasons, **decision.facts}
@@ -48,7 +51,8 @@ def gate_(
     raise typer.Exit(EXIT[decision.verdict])
 
 
-def _margins(given: list[str]) -> dict[str, float]:
+def parse_margins(given: list[str]) -> dict[str, float]:
+    """METRIC=NUMBER, as people give them."""
     margins = {}
     for text in given:
         metric, _, number = text.rpartition("=")

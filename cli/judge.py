@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from cli.session import Json, console, print_json
+from cli.session import Json, console, open_session, print_json
 from ratchet.calibration import Bias, Calibration, calibrate, read_verdicts
+from ratchet.features import load_feature
 from ratchet.judge import draw, join, read_answers, read_labels, write_labels
 from ratchet.stats import Difference
+from tasks.keep_labels import keep_labels
 from tasks.wording import p_text
 
 ANSWERS = 'JSONL of {"item_id", "role": champion or candidate, "output", "judge": 0 to 1, "messages"?, "contexts"?}'
@@ -34,7 +36,8 @@ def draw_(
 
     People put a number from 0 (bad) to 1 (good) in "human" of each line. Items where the judge prefers one answer are
     drawn more often, which calibration undoes. Use answers to the showcase or to your own items: answers to the
-    holdout of a counted run belong to its sealed evaluation, and labelling them would open it.
+    holdout of a counted run belong to its sealed evaluation, and labelling them would open it. For the gate, and for
+    it alone, draw from the run's evaluation/judged_METRIC.jsonl, and have it labelled by people who make no candidate.
     Example: [bold]ratchet judge draw answers.jsonl --n 100 --out labels.jsonl[/bold]
     """
     pairs = read_answers(file)
@@ -70,6 +73,32 @@ def calibrate_(
     else:
         for line in _lines(found):
             console.print(line, markup=False)
+
+
+@app.command("use")
+def use_(
+    feature: Annotated[str, typer.Argument(help="the feature")],
+    metric: Annotated[str, typer.Argument(help="the judge, as the feature's `metrics` call it")],
+    labels: Annotated[Path, typer.Argument(help='what `ratchet judge draw` wrote, with "human" filled in')],
+    as_json: Json = False,
+) -> None:
+    """Let the gate hear a judge: keep people's labels of the answers that a run's judge scored, without their text.
+
+    A judge that `gate.margins` names counts by labels alone: the run ends inconclusive and says so; draw from its
+    data/FEATURE/evaluation/judged_METRIC.jsonl (`dvc get . FILE --rev run/ID`), fill the labels in, keep them, and run
+    again: the same candidate is the same look. Labels of other answers than the candidate's are not used.
+    Example: [bold]ratchet judge use support_routing helpful labels.jsonl[/bold]
+    """
+    with open_session() as session:
+        known = load_feature(session.settings.repo, feature)
+        kept = keep_labels(session.settings, known, metric, labels)
+    if as_json:
+        print_json(kept._asdict())
+    else:
+        console.print(f"{kept.labelled} of {kept.answers} answers labelled, kept in data/{feature}/holdout")
+        console.print(
+            f"the gate needs {kept.needed} items with both answers labelled; commit data/{feature}/holdout.dvc"
+        )
 
 
 def _lines(found: Calibration) -> list[str]:

@@ -20,6 +20,7 @@ from cli import (
     judge,
     log_evidence,
     people,
+    plan,
     pull,
     records,
     release,
@@ -53,6 +54,7 @@ export.register(app)
 score.register(app)
 gate.register(app)
 log_evidence.register(app)
+plan.register(app)
 eval.register(app)
 ci.register(app)
 review.register(app)

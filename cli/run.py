@@ -19,6 +19,7 @@ from ratchet.errors import ApprovalRefused, BadInput, LeaseHeld, NothingNew, Rat
 from ratchet.features import load_feature
 from ratchet.params import ARMS, load_params
 from ratchet.runs import Run, runs_of
+from tasks.plan_look import plan_look
 
 PROGRESS = re.compile(r"\d+/\d+ \(\d+%\)")
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "MISSING")
@@ -45,13 +46,15 @@ def run(
     """
     with open_session() as session:
         chosen = _arms(arms)
-        load_feature(session.settings.repo, feature)
+        known = load_feature(session.settings.repo, feature)
         load_params(session.settings.repo / "params.yaml")
         git.identity(session.settings.repo)
         refuse_second(session, feature)
         say: Callable[[str], None] = (lambda _: None) if as_json else console.print
         started = start(session, feature, chosen)
         say(f"run [bold]{started.run_id}[/bold]")
+        for line in plan_look(session.settings.repo, known, session.ledger):
+            say(f"  [dim]{line}[/dim]")
         done = follow(session, started, say=say, on_wait=_on_wait(session, auto_approve, say))
         if wait and done.rollout_id:
             follow_rollout(session, done.rollout_id, say)

@@ -93,6 +93,11 @@ def answer_log(settings: Settings, *, recalls: bool = True) -> AnswerLog:
     return AnswerLog(settings.home / "answers" / server, recalls)
 
 
+def judge_log(settings: Settings) -> AnswerLog:
+    """The log of the judge that the settings name."""
+    return AnswerLog(settings.home / "answers" / sha256_text(canonical_json(["judge", settings.judge_url]))[:16])
+
+
 def request_digest(release: Release, body: Mapping[str, Any], repeat: int) -> str:
     """The digest of what decides an answer: the weights, the request but the model's name, the repeat number."""
     weights = [release.base_model.digest, release.adapter.digest if release.adapter else None]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ratchet.errors import StaleRecord
 from ratchet.features import Feature
 from ratchet.files import canonical_json, sha256_text, write_whole
-from ratchet.review import Decision, Item
+from ratchet.review import ORIGIN, Decision, Item
 from ratchet.store import Store
 
 KIND = "blind_label"
@@ -95,7 +95,7 @@ class LabelBook:
             if is_tied and self._feature.enum_field() is not None:
                 disputed += 1
             elif said:
-                asked = item.model_dump(mode="json", include={"messages", "contexts", "variables"})
+                asked = item.model_dump(mode="json", include={"messages", "contexts", "variables", *ORIGIN})
                 expected = said[-1].target if is_tied else ranked[0][0]
                 rows.append({**{field: value for field, value in asked.items() if value}, "expected": expected})
         return Labelled(rows, disputed)

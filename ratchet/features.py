@@ -192,14 +192,17 @@ class ScorerSpec(BaseModel):
 
 
 class Feature(Section):
-    """The policy of one feature: `scorer` is its quality; `metrics` are scorers that are reported beside it."""
+    """The policy of one feature: `scorer` is its quality; `metrics` are scorers that are reported beside it.
+
+    A judge is a metric only: its scores decide nothing but by people's labels (`ratchet.ppi`).
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{1,40}$")
     intent: str
     owners: tuple[str, ...] = Field(min_length=1)
     mode: Literal["managed", "passthrough"] = "managed"
     output_schema: dict[str, Any] | None = None
-    scorer: Literal["label_accuracy", "exact_match", "token_f1"]
+    scorer: ScorerSpec
     metrics: tuple[ScorerSpec, ...] = ()
     decoding: Decoding = Decoding()
     gate: GatePolicy = GatePolicy(anchor_margin=0.02)
@@ -220,6 +223,13 @@ class Feature(Section):
             twice = sorted({title for title in titles if titles.count(title) > 1})
             raise ValueError(f"two expectations are called {twice[0]!r}: give one another name")
         return contract
+
+    @field_validator("scorer")
+    @classmethod
+    def _scorer_is_no_judge(cls, scorer: ScorerSpec) -> ScorerSpec:
+        if check_metric(scorer):
+            raise ValueError("a judge's scores decide nothing by themselves: name it under `metrics`, with a margin")
+        return scorer
 
     @model_validator(mode="after")
     def _metrics_are_known(self) -> Feature:
@@ -284,11 +294,12 @@ def label_in(schema: dict[str, Any] | None, output: str) -> str | None:
     return str(document[enum[0]])
 
 
-def check_metric(spec: ScorerSpec) -> None:
-    """Raise ValueError where a scorer is not known, or does not take its options."""
-    from ratchet.scorers.catalogue import options_of  # it stands on this module, and costs time where it is not used
+def check_metric(spec: ScorerSpec) -> bool:
+    """Whether it is a judge; ValueError where a scorer is not known, or does not take its options."""
+    from ratchet.scorers import catalogue  # it stands on this module, and costs time where it is not used
 
-    options_of(spec)
+    catalogue.options_of(spec)
+    return catalogue.is_judge(spec)
 
 
 def load_feature(repo: Path, name: str) -> Feature:

@@ -24,6 +24,7 @@ from ratchet.records import Context, Message, Rejected, read_jsonl
 from ratchet.stats import Floats
 
 ROLES = ("champion", "candidate")
+PEOPLE = ("human_champion", "human_candidate", "inclusion")  # of a row of scores: what people say of a judged item
 APART = 0.1  # from this difference on the judge prefers one of the two answers
 APART_COUNTS = 2.0  # an item where the judge prefers one is drawn so many times as often
 LEAST_OF_STRATUM = 2
@@ -128,6 +129,41 @@ def join(pairs: Sequence[AnswerPair], labels: Mapping[str, Label]) -> list[Label
         old, new = (None if label is None else label.human for label in found)
         joined.append(LabelledPair(pair, (old, new), inclusion))
     return joined
+
+
+def labels_file(metric: str) -> str:
+    """Where in a feature's holdout folder people's labels of what a judge scored lie."""
+    return f"judge_{metric}.jsonl"
+
+
+def said_by_people(pairs: Sequence[AnswerPair], labels: Mapping[str, Label]) -> dict[str, dict[str, float | None]]:
+    """What people say of each item that they labelled, in the fields of a row of scores.
+
+    Nothing where a label is of an answer that is not there: the labels were drawn from other answers, and those that
+    happen to fit are no random sample of these.
+    """
+    try:
+        joined = join(pairs, labels)
+    except BadInput:
+        return {}
+    return {
+        pair.answers.champion.item_id: {
+            "human_champion": pair.human[0],
+            "human_candidate": pair.human[1],
+            "inclusion": pair.inclusion,
+        }
+        for pair in joined
+        if pair.human != (None, None)
+    }
+
+
+def check_labels(row: Mapping[str, Any], where: str) -> None:
+    """Raise BadRecord where what people said of a judged item is no score, or how it was drawn no probability."""
+    for name in PEOPLE:
+        value = row.get(name)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+        if value is not None and (not is_number or (name == "inclusion" and value == 0)):
+            raise BadRecord(f"{where}: {name} is a number from 0 to 1 (inclusion: above 0), or null")
 
 
 def draw(pairs: Sequence[AnswerPair], n: int, seed: int) -> list[dict[str, Any]]:

@@ -206,17 +206,49 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any] | Rejected]]:
 
 @dataclass(frozen=True)
 class HoldoutItem:
-    """An item that releases are judged on; `expected` is the right output exactly as it would be served."""
+    """An item that releases are judged on; `expected` is the right output exactly as it would be served.
+
+    Attributes:
+        session: the session or user it comes from: items of one are one piece of evidence.
+        tenant: whose traffic it is.
+        segment: which part of it.
+        at: when it was asked.
+    """
 
     item_id: str
     messages: tuple[Message, ...]
     variables: dict[str, Any]
     contexts: tuple[Context, ...]
     expected: str
+    session: str | None = None
+    tenant: str | None = None
+    segment: str | None = None
+    at: datetime | None = None
+
+    def as_row(self) -> dict[str, Any]:
+        """The item as a line of a holdout's file; what is not known is left out."""
+        origin = {"session": self.session, "tenant": self.tenant, "segment": self.segment}
+        return {
+            "messages": [message.model_dump() for message in self.messages],
+            "variables": self.variables,
+            "contexts": [context.model_dump() for context in self.contexts],
+            "expected": self.expected,
+            **{name: value for name, value in origin.items() if value is not None},
+            **({"at": self.at.isoformat()} if self.at else {}),
+        }
+
+
+class Origin(Record):
+    """Where a holdout item comes from."""
+
+    session: str | None = Field(default=None, min_length=1, max_length=200)
+    tenant: str | None = Field(default=None, min_length=1, max_length=100)
+    segment: str | None = Field(default=None, min_length=1, max_length=100)
+    at: AwareDatetime | None = None
 
 
 def read_holdout(path: Path, feature: Feature) -> list[HoldoutItem]:
-    """Read {"text" | "messages", "expected", "contexts"?, "variables"?} a line.
+    """Read {"text" | "messages", "expected", "contexts"?, "variables"?} a line, and where it comes from (`Origin`).
 
     Raises:
         BadRecord: a malformed line, a missing field, a label that is not in the schema, or the same item twice.
@@ -242,9 +274,11 @@ def _holdout_item(row: dict[str, Any], where: str, feature: Feature) -> HoldoutI
         asked = _storable(Input.model_validate({"messages": messages, "variables": row.get("variables") or {}}))
         contexts = tuple(_storable(Context.model_validate(c)) for c in _list(row, "contexts"))
         expected = _storable(Output(content=feature.wrap_target(row["expected"]))).content or ""
+        origin = _storable(Origin.model_validate({name: row.get(name) for name in Origin.model_fields}))
     except (ValidationError, BadInput) as error:
         raise BadRecord(f"{where}: {_first_problem(error)}") from error
-    return HoldoutItem(item_id_of(asked, contexts), asked.messages, asked.variables, contexts, expected)
+    item_id = item_id_of(asked, contexts)
+    return HoldoutItem(item_id, asked.messages, asked.variables, contexts, expected, **dict(origin))
 
 
 def item_id_of(asked: Input, contexts: Sequence[Context]) -> str:

@@ -81,7 +81,7 @@ class Release(_Part):
 def policy_of(feature: Feature) -> ReleasePolicy:
     """The part of a feature's policy that a release carries."""
     privacy = feature.privacy if feature.privacy.scrub_in_gateway else None
-    return ReleasePolicy(mode=feature.mode, scorer=feature.scorer, privacy=privacy)
+    return ReleasePolicy(mode=feature.mode, scorer=feature.scorer.metric, privacy=privacy)
 
 
 def request_body(

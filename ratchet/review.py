@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ratchet.errors import BadInput
 from ratchet.features import Feature
@@ -25,7 +25,8 @@ from ratchet.settings import Settings
 from ratchet.store import Store
 
 QUEUE, BLIND = "review.jsonl", "blind.jsonl"
-SHOWN_BLIND = ("item_id", "messages", "contexts", "variables")  # all else in a line is dropped unread
+ORIGIN = ("session", "tenant", "segment", "at")  # of an item of a blind sample: goes with its label, and is not shown
+READ_BLIND = ("item_id", "messages", "contexts", "variables", *ORIGIN)  # all else in a line is dropped unread
 LONGEST_DECISION = 100_000  # characters
 
 
@@ -51,6 +52,10 @@ class Item(BaseModel):
     output: str | None = None
     suggestions: tuple[Suggestion, ...] = ()
     uncertainty: float | None = Field(default=None, ge=0, le=1)
+    session: str | None = None
+    tenant: str | None = None
+    segment: str | None = None
+    at: AwareDatetime | None = None
 
     @field_validator("messages", "contexts", "variables", mode="before")
     @classmethod
@@ -176,7 +181,7 @@ def _one_line_end(text: str) -> str:
 
 def _item(row: dict[str, Any], where: str, *, is_blind: bool) -> Item | Rejected:
     record_id = row.get("item_id") if isinstance(row.get("item_id"), str) else None
-    shown = {field: row[field] for field in SHOWN_BLIND if field in row} if is_blind else row
+    shown = {field: row[field] for field in READ_BLIND if field in row} if is_blind else row
     try:
         item = Item.model_validate(shown)
         item.model_dump_json()  # a lone surrogate parses and cannot be written

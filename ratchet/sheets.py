@@ -17,7 +17,7 @@ from typing import Any
 from ratchet.errors import BadInput
 from ratchet.files import write_whole
 from ratchet.records import MAX_LINE_BYTES, Rejected, read_jsonl
-from ratchet.review import LONGEST_DECISION, Item
+from ratchet.review import LONGEST_DECISION, ORIGIN, Item
 
 COLUMNS = ("item_id", "interaction_id", "reason", "conversation", "contexts", "answer", "suggestions", "decision")
 BLIND_COLUMNS = ("item_id", "conversation", "contexts", "decision")
@@ -112,7 +112,7 @@ def _taken(decide: Decide, row: dict[str, Any], report: SheetReport) -> str:
 
 def _row(item: Item, *, is_blind: bool) -> dict[str, Any]:
     blind = {"item_id", "messages", "contexts", "variables"}
-    return {**item.model_dump(mode="json", include=blind if is_blind else None), "decision": None}
+    return {**item.model_dump(mode="json", include=blind if is_blind else None, exclude=set(ORIGIN)), "decision": None}
 
 
 def _cell(row: dict[str, Any], column: str) -> str:

@@ -69,13 +69,5 @@ def add_holdout(
 
 
 def _write_items(path: Path, items: Sequence[HoldoutItem]) -> None:
-    rows = [
-        {
-            "messages": [m.model_dump() for m in item.messages],
-            "variables": item.variables,
-            "contexts": [c.model_dump() for c in item.contexts],
-            "expected": item.expected,
-        }
-        for item in items
-    ]
+    rows = [item.as_row() for item in items]
     write_whole(path, "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows))

@@ -12,14 +12,14 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from ratchet.files import canonical_json
+from ratchet.files import canonical_json, sha256_text
 from ratchet.params import CurateParams
 from ratchet.questions import normalise, question_text
 from ratchet.records import Context, Input, item_id_of
 
 CONTEXTS = TypeAdapter(tuple[Context, ...])
 DRAWN = """
-    SELECT interaction_id, messages, variables, contexts FROM judged
+    SELECT interaction_id, messages, variables, contexts, tenant, user_id, session_id, "at" FROM judged
     WHERE barred IS NULL OR barred IN ('fallback answer', 'no feedback')
     ORDER BY sha256(concat($seed, chr(10), 'blind', chr(10), interaction_id)), interaction_id
     LIMIT $most
@@ -28,7 +28,10 @@ SPARE = 50  # drawn for each that is wanted: repeated questions and those of the
 
 
 def draw_blind(connection: Any, held: set[str], params: CurateParams) -> str:
-    """JSONL of {"item_id", "messages", "contexts", "variables"}, in the order drawn.
+    """JSONL of {"item_id", "messages", "contexts", "variables", "session"?, "tenant", "at"}, in the order drawn.
+
+    `session` is a digest of whose question it is, the user's or else the session's: it tells nobody who, but which
+    items hang together.
 
     Args:
         connection: `open_valid`'s, in which `gather` has judged which rows may be learned from.
@@ -45,8 +48,15 @@ def draw_blind(connection: Any, held: set[str], params: CurateParams) -> str:
             contexts = CONTEXTS.validate_json(row["contexts"])
             item = {"item_id": item_id_of(asked, contexts), **asked.model_dump(mode="json")}
             item["contexts"] = [context.model_dump() for context in contexts]
+            item |= _origin(row)
             lines.setdefault(item["item_id"], canonical_json(item))
     return "".join(line + "\n" for line in lines.values())
+
+
+def _origin(row: dict[str, Any]) -> dict[str, str]:
+    whose = [row["tenant"], row["user_id"] or "", "" if row["user_id"] else row["session_id"] or ""]
+    told = {"tenant": row["tenant"], "at": row["at"]}
+    return told | ({"session": sha256_text(canonical_json(whose))[:16]} if any(whose[1:]) else {})
 
 
 def _rows(drawn: Any) -> Iterator[dict[str, Any]]:

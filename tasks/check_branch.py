@@ -32,6 +32,7 @@ Verdict = Literal["fine", "open", "worse"]
 STATUS = {"fine": 0, "open": 3, "worse": 4}
 MIN_ITEMS = 20
 OURS = ("ratchet/", "tasks/", "modelserver/", "gateway/", "params.yaml")  # what every feature's answers hang on
+OWN_SCORER = "the feature's scorer is code of the team's own, which this check does not run"
 NOT_RUN = "code of the branch is not run by this check: features/ is read, never imported"
 Progress = Callable[[str, int, int], None]
 
@@ -119,30 +120,34 @@ def _check(
     if before is None:
         return FeatureCheck(name, changed, "open", "new here, so nothing is live to compare with", [], notes=notes)
     if before.feature.scorer != feature.scorer:
-        notes += (f"judged by the base's scorer, {before.feature.scorer}",)
+        notes += (f"judged by the base's scorer, {before.feature.scorer.metric}",)
     live = _live_at(settings, fork, name)
     candidate = Contender(candidate_of(live.release, before, Declared(feature, text)), live.adapter)
     items = _items_at(settings, fork, before.feature)
     with serving(settings, params, [live]) as served:
-        comparison = compare_releases(
-            before.feature,
-            items,
-            (live, candidate),
-            served,
-            seed=params.evaluate.seed,
-            on_progress=lambda done, total: on_progress(name, done, total),
-        )
+        comparison = None
+        if before.feature.scorer.name is not None:
+            comparison = compare_releases(
+                before.feature,
+                items,
+                (live, candidate),
+                served,
+                seed=params.evaluate.seed,
+                on_progress=lambda done, total: on_progress(name, done, total),
+            )
         ran = run_cases(cases, feature, candidate, served)
     verdict, reason = _verdict(comparison, before.feature)
     return FeatureCheck(name, changed, verdict, reason, ran, comparison, notes)
 
 
-def _verdict(comparison: Comparison, policy: Feature) -> tuple[Verdict, str]:
+def _verdict(comparison: Comparison | None, policy: Feature) -> tuple[Verdict, str]:
+    if comparison is None:
+        return "open", OWN_SCORER
     if not comparison.changed():
         return "fine", f"none of {len(comparison.items)} answers changed"
     margin, pairs = policy.gate.anchor_margin, comparison.pairs()
     standing = judge("quality", pairs, margin, min_items=MIN_ITEMS, alpha=policy.gate.alpha)
-    return standing.at, standing.sentence
+    return "open" if standing.at == "unknown" else standing.at, standing.sentence
 
 
 def _kind(parts: list[str]) -> str:

@@ -2,21 +2,24 @@
 
 A row is {"id", "metric", "champion", "candidate", "session"?, "slice"?}; a null score is unscored, never 0. The
 candidate must be better on the objective and no worse, by a margin, on every other metric; a slice in which it is shown
-worse is named. Items of one session are one piece of evidence. Without a ledger nobody counts how often these rows were
-looked at, so nothing is promised under reuse.
+worse is named. Items of one session are one piece of evidence. A judge's rows carry what people say of some answers
+("human_champion", "human_candidate": 0 to 1, or null) and the probability of having been asked ("inclusion"). Without a
+ledger nobody counts how often these rows were looked at, so nothing is promised under reuse.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ratchet.clustered import clustered_interval, clustered_not_better_p, detectable, holm, standard_error
 from ratchet.errors import BadInput, BadRecord
+from ratchet.judge import check_labels
+from ratchet.ppi import JudgedPair, count_labelled, estimate_difference, ppi_not_better_p, swapped, why_refused
 from ratchet.records import Rejected, read_jsonl
 from ratchet.stats import Difference, not_better_p, paired_difference_interval
 from tasks.wording import p_text
@@ -25,6 +28,7 @@ Verdict = Literal["accept", "reject", "inconclusive"]
 MAX_ONE_ONLY_SHARE = 0.1  # beyond it, the items that both were scored on are no longer the sample that was drawn
 DEFAULT_MARGIN = 0.02  # of metrics from 0 to 1
 MIN_SLICE = 5  # pairs of a slice, below which nothing is said about it
+ONE_SESSION = "all items are of one session, so nothing can be told from chance."
 NO_LEDGER = "No ledger counted this look: the error holds for the first decision on these rows, not under reuse."
 
 
@@ -38,9 +42,9 @@ class Decision:
 
 
 class Standing(NamedTuple):
-    """Where a metric stands: `fine`, `worse` or `open`; a sentence; its numbers."""
+    """Where a metric stands: `fine`, `worse`, `open`, or `unknown`, which no score says; a sentence; its numbers."""
 
-    at: Literal["fine", "worse", "open"]
+    at: Literal["fine", "worse", "open", "unknown"]
     sentence: str
     numbers: dict[str, Any]
 
@@ -66,7 +70,10 @@ class ComparePolicy:
 
 @dataclass(frozen=True)
 class Paired:
-    """A metric's scores of the items that both were scored on, aligned; `items` counts all, one-sided ones too."""
+    """A metric's scores of the items that both were scored on, aligned; `items` counts all, one-sided ones too.
+
+    `judged` are a judge's scores with people's labels, aligned: then tests and intervals are prediction-powered.
+    """
 
     champion: tuple[float, ...]
     candidate: tuple[float, ...]
@@ -74,6 +81,7 @@ class Paired:
     slices: tuple[str | None, ...]
     items: int
     one_only: int
+    judged: tuple[JudgedPair, ...] | None = None
 
     @property
     def differences(self) -> list[float]:
@@ -87,19 +95,24 @@ class Paired:
 
     def not_better_p(self, *, alpha: float, margin: float = 0.0) -> float:
         """One-sided p-value of `the candidate is worse by the margin or more`, or `is not better` without one."""
+        if self.judged is not None:
+            return ppi_not_better_p(self.judged, margin=margin)
         if self.is_clustered:
             return clustered_not_better_p(self.differences, self.clusters, margin=margin)
         return not_better_p(self.champion, self.candidate, alpha=alpha, margin=margin)
 
     def interval(self) -> Difference | None:
         """The mean difference with its 95 % interval; None where it cannot be had."""
+        if self.judged is not None:
+            return estimate_difference(self.judged).interval() if count_labelled(self.judged) > 1 else None
         if self.is_clustered:
             return clustered_interval(self.differences, self.clusters)
         return paired_difference_interval(self.champion, self.candidate) if self.champion else None
 
     def reversed(self) -> Paired:
         """The same pairs asked the other way round."""
-        return Paired(self.candidate, self.champion, self.clusters, self.slices, self.items, self.one_only)
+        judged = None if self.judged is None else tuple(swapped(self.judged))
+        return Paired(self.candidate, self.champion, self.clusters, self.slices, self.items, self.one_only, judged)
 
     def of_slice(self, name: str) -> Paired:
         """The pairs of one slice."""
@@ -133,7 +146,7 @@ def read_pairs(path: Path) -> dict[str, Paired]:
         rows[checked["metric"]][checked["id"]] = checked
     if not rows:
         raise BadInput(f"{path} holds no rows")
-    return {metric: _pair(found.values()) for metric, found in rows.items()}
+    return {metric: pair_rows(list(found.values()), "champion", "id") for metric, found in rows.items()}
 
 
 def compare(pairs: Mapping[str, Paired], policy: ComparePolicy) -> Decision:
@@ -174,6 +187,8 @@ def harmed_slices(pairs: Mapping[str, Paired], alpha: float) -> dict[str, float]
     """The slices, as `metric / slice`, in which the candidate is shown worse, with Holm's adjusted p-value."""
     asked = {}
     for metric, paired in pairs.items():
+        if paired.judged is not None:  # labels are too few for a part of the items
+            continue
         for name in sorted({s for s in paired.slices if s is not None}):
             part = paired.of_slice(name)
             if len(part.champion) >= MIN_SLICE:
@@ -197,13 +212,15 @@ def judge(
         alpha: the error of calling it worse.
         spent: the error of calling it fine; alpha where it is not given.
     """
-    n, gap, spent = len(paired.champion), paired.interval(), alpha if spent is None else spent
+    n, spent = len(paired.champion), alpha if spent is None else spent
     numbers: dict[str, Any] = {"items": paired.items, "n": n, "sessions": len(set(paired.clusters)), "margin": margin}
-    if n < min_items or gap is None:
-        return Standing("open", f"{metric}: {n} items were scored for both, and {min_items} are needed.", numbers)
-    if paired.one_only > MAX_ONE_ONLY_SHARE * paired.items:
-        few = f"{metric}: {paired.one_only} of {paired.items} items were scored for only one of both."
-        return Standing("open", few, numbers)
+    if paired.judged is not None:
+        numbers["labelled"] = count_labelled(paired.judged)
+    why, gap = why_unknown(paired, min_items), paired.interval()
+    if why is not None or gap is None:
+        return Standing(
+            "unknown", f"{metric}: {why or 'one session only, so nothing can be told from chance.'}", numbers
+        )
     p_fine = paired.not_better_p(alpha=spent, margin=margin or 0.0)
     p_worse = paired.reversed().not_better_p(alpha=alpha, margin=-(margin or 0.0))
     numbers |= {**gap._asdict(), "p_value": p_fine, "p_worse": p_worse}
@@ -214,10 +231,56 @@ def judge(
     if p_fine <= spent:
         fine = "better" if margin is None else f"a loss of {margin:.4g} or more is ruled out"
         return Standing("fine", f"{told}; {fine} (p = {p_text(p_fine)}).", numbers)
-    error = standard_error(paired.differences, paired.clusters) or 0.0
+    error = 0.0 if paired.judged else standard_error(paired.differences, paired.clusters) or 0.0
     few = f"; a true gain of {detectable(error, alpha=spent):.2g} would be found four times in five" if error else ""
     lacking = "not shown to be better" if margin is None else f"a loss of {margin:.4g} or more is not ruled out"
     return Standing("open", f"{told}; {lacking} (p = {p_text(p_fine)}{few}).", numbers)
+
+
+def why_unknown(paired: Paired, min_items: int) -> str | None:
+    """Why nothing can be said whatever the scores are; None where something can. It tells counts alone, no score."""
+    n = len(paired.champion)
+    if n < min_items:
+        return f"{n} items were scored for both, and {min_items} are needed."
+    if paired.one_only > MAX_ONE_ONLY_SHARE * paired.items:
+        return f"{paired.one_only} of {paired.items} items were scored for only one of both."
+    return why_refused(paired.judged) if paired.judged is not None else None
+
+
+def pair_rows(rows: Sequence[Mapping[str, Any]], other: str, item: str, unit: float = 1.0) -> Paired:
+    """The candidate's scores beside another role's, on the items that both were scored on.
+
+    Rows with the field `human_champion` are a judge's. What it is put right by knows no sessions, so of each session
+    the first item alone counts.
+
+    Args:
+        rows: one metric's.
+        other: the role it is held against; people label the champion's answers only.
+        item: the field with an item's id.
+        unit: scores are multiplied by it.
+    """
+    both = [row for row in rows if row[other] is not None and row["candidate"] is not None]
+    is_judge = any("human_champion" in row for row in rows)
+    if is_judge:
+        both = list({_cluster(row, item): row for row in reversed(both)}.values())[::-1]
+    return Paired(
+        champion=tuple(unit * row[other] for row in both),
+        candidate=tuple(unit * row["candidate"] for row in both),
+        clusters=tuple(_cluster(row, item) for row in both),
+        slices=tuple(row.get("slice") for row in both),
+        items=len(rows),
+        one_only=sum((row[other] is None) != (row["candidate"] is None) for row in rows),
+        judged=tuple(_judged(row) for row in both) if is_judge else None,
+    )
+
+
+def _cluster(row: Mapping[str, Any], item: str) -> str:
+    return f"s:{row['session']}" if row.get("session") else f"i:{row[item]}"
+
+
+def _judged(row: Mapping[str, Any]) -> JudgedPair:
+    people = row.get("human_champion"), row.get("human_candidate")
+    return JudgedPair(row["champion"], row["candidate"], *people, row.get("inclusion") or 1.0)
 
 
 def _objective(pairs: Mapping[str, Paired], policy: ComparePolicy) -> str:
@@ -245,7 +308,11 @@ def _check_row(row: dict[str, Any], where: str) -> dict[str, Any]:
     bonds = {name: row.get(name) for name in ("session", "slice")}
     if any(value is not None and not isinstance(value, str) for value in bonds.values()):
         raise BadRecord(f'{where}: "session" and "slice" are texts')
-    return {"id": row["id"], "metric": row["metric"], **scores, **bonds}
+    check_labels(row, where)
+    people: dict[str, Any] = {
+        name: row[name] for name in ("human_champion", "human_candidate", "inclusion") if name in row
+    }
+    return {"id": row["id"], "metric": row["metric"], **scores, **bonds, **people}
 
 
 def _score(row: dict[str, Any], role: str, where: str) -> float | None:
@@ -259,16 +326,3 @@ def _score(row: dict[str, Any], role: str, where: str) -> float | None:
     if not isinstance(value, int | float) or not math.isfinite(value):
         raise BadRecord(f"{where}: {role} is a finite number, or null where it was not scored")
     return float(value)
-
-
-def _pair(rows: Iterable[dict[str, Any]]) -> Paired:
-    found = list(rows)
-    both = [row for row in found if row["champion"] is not None and row["candidate"] is not None]
-    return Paired(
-        champion=tuple(row["champion"] for row in both),
-        candidate=tuple(row["candidate"] for row in both),
-        clusters=tuple(f"s:{row['session']}" if row["session"] is not None else f"i:{row['id']}" for row in both),
-        slices=tuple(row["slice"] for row in both),
-        items=len(found),
-        one_only=sum((row["champion"] is None) != (row["candidate"] is None) for row in found),
-    )

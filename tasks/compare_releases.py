@@ -41,7 +41,7 @@ class Side:
         """Ids and numbers; the latency of an answer that was recorded before is that of then."""
         return {
             "release_id": self.release_id,
-            **summarise(self.scores, scorer=feature.scorer, seed=seed).as_dict(),
+            **summarise(self.scores, scorer=str(feature.scorer.name), seed=seed).as_dict(),
             "tokens_per_answer": tokens_per_answer(self.answers),
             "p95_latency_ms": p95_latency_ms(self.answers),
         }
@@ -78,7 +78,7 @@ class Comparison:
         rows = [{"item_id": item.item_id, "baseline": a, "candidate": b} for item, a, b in sides]
         return {
             "feature": self.feature.name,
-            "scorer": self.feature.scorer,
+            "scorer": self.feature.scorer.metric,
             "items": len(self.items),
             "baseline": self.baseline.facts(self.feature, self.seed),
             "candidate": self.candidate.facts(self.feature, self.seed),
@@ -167,9 +167,13 @@ def compare_releases(
     served: Served,
     *,
     seed: int,
+    repo: Path = Path(),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Comparison:
-    """Ask both (the baseline first) every item and score their answers; a release against itself is asked once."""
+    """Ask both (the baseline first) every item and score their answers; a release against itself is asked once.
+
+    `repo` is the clone that holds the team's own scorers.
+    """
     sides: dict[str, Side] = {}
     ids = [contender.release.release_id for contender in contenders]
     total = len(items) * len(set(ids))
@@ -177,7 +181,7 @@ def compare_releases(
         release_id, before = contender.release.release_id, len(items) * len(sides)
         if release_id not in sides:
             answers = ask(contender, items, served, lambda done, _, b=before: on_progress(b + done, total))  # type: ignore[misc]
-            scores = score_answers(answers, [item.expected for item in items], feature)
+            scores = score_answers(answers, items, [item.expected for item in items], feature, repo=repo)
             sides[release_id] = Side(release_id, answers, scores)
     return Comparison(feature, items, sides[ids[0]], sides[ids[1]], seed)
 

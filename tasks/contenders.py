@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,14 @@ import numpy as np
 from ratchet.answers import AnswerLog, request_digest
 from ratchet.base_models import LocalModel
 from ratchet.errors import BadInput, ModelServerUnreachable
-from ratchet.features import Feature
+from ratchet.features import Feature, ScorerSpec
 from ratchet.llm import Answer, ask_all, load_adapter
 from ratchet.records import Context, Message
 from ratchet.release import Release, ReleaseStore, read_candidate, read_manifest, request_body, write_candidate
-from ratchet.scorers import SCORERS
+from ratchet.scorers import Item, JudgeServer, Score, score_items
 from ratchet.settings import Settings
+
+MAX_BROKEN_SHARE = 0.1  # of answers on which a scorer broke; beyond it a stage fails
 
 
 class Question(Protocol):
@@ -148,13 +151,61 @@ def request_of(release: Release, question: Question, repeat: int) -> str:
     return request_digest(release, body_of(release, question), repeat)
 
 
-def score_answers(answers: Sequence[Answer], expected: Sequence[str], feature: Feature) -> list[float | None]:
-    """One score per answer, in order; None (unscored) where the request failed or the scorer cannot say."""
-    score = SCORERS[feature.scorer]
-    return [
-        None if answer.error else score(answer.text, right, feature)
-        for answer, right in zip(answers, expected, strict=True)
+def score_answers(
+    answers: Sequence[Answer],
+    questions: Sequence[Question],
+    expected: Sequence[str],
+    feature: Feature,
+    *,
+    spec: ScorerSpec | None = None,
+    repo: Path = Path(),
+    judge: JudgeServer | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[float | None]:
+    """Score answers by one scorer, the feature's quality unless another is given.
+
+    Args:
+        answers: what was answered.
+        questions: aligned, what was asked.
+        expected: aligned, the right outputs.
+        feature: whose scorer and schema are meant.
+        spec: one of the feature's `metrics`.
+        repo: the clone, for a scorer of the team's own.
+        judge: who answers a judge's questions.
+        on_progress: told how many of how many are scored.
+
+    Returns:
+        One score per answer, in order; None (unscored) where the request failed or the scorer cannot say.
+
+    Raises:
+        BadInput: the scorer cannot be used, or broke on more than a tenth of the answers.
+    """
+    spec = spec or feature.scorer
+    there = [place for place, answer in enumerate(answers) if not answer.error]
+    items = [
+        Item(
+            messages=questions[place].messages,
+            output=answers[place].text,
+            contexts=questions[place].contexts,
+            expected=expected[place],
+            variables=questions[place].variables,
+        )
+        for place in there
     ]
+    scores = score_items(spec, items, feature, repo=repo, judge=judge, on_progress=on_progress)
+    _refuse_broken(spec, scores)
+    found: list[float | None] = [None] * len(answers)
+    for place, score in zip(there, scores, strict=True):
+        found[place] = score.score
+    return found
+
+
+def _refuse_broken(spec: ScorerSpec, scores: Sequence[Score]) -> None:
+    failures = Counter(score.reason for score in scores if score.is_failure)
+    if failures.total() > MAX_BROKEN_SHARE * len(scores):
+        why = "; ".join(f"{reason} ({count})" for reason, count in failures.most_common(3))
+        told = f"scorer {spec.metric} broke on {failures.total()} of {len(scores)} answers: {why}"
+        raise BadInput(f"{told}. Mend it, or take it out of feature.yaml; the answers are kept")
 
 
 def tokens_per_answer(answers: Sequence[Answer]) -> float | None:

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ratchet.answers import answer_log
+from ratchet.answers import answer_log, judge_log
 from ratchet.base_models import resolve_base_model
-from ratchet.errors import BadInput, RatchetError
+from ratchet.errors import BadInput, HoldoutTouched, RatchetError
 from ratchet.features import Feature, load_feature
 from ratchet.files import canonical_json, read_json, sha256_file, sha256_text, write_json
+from ratchet.judge import labels_file, read_labels
 from ratchet.llm import model_server
 from ratchet.params import Params, load_params
 from ratchet.process import die_with_parent
 from ratchet.progress import ProgressLine
-from ratchet.records import read_holdout
+from ratchet.questions import normalise, question_text
+from ratchet.records import Message, read_holdout
+from ratchet.scorers import JudgeServer
+from ratchet.scorers.catalogue import is_judge
 from ratchet.settings import Settings
 from tasks.contenders import (
     Served,
@@ -28,9 +32,9 @@ from tasks.contenders import (
     p95_latency_ms,
     read_contender,
     stored_contender,
-    tokens_per_answer,
 )
 from tasks.guards import OBJECTIVES
+from tasks.regions import SCORES, find_regions
 from tasks.trial import ROLES, RoleResult, Trial, answer_trial, score_trial, write_evaluation, write_times
 
 
@@ -70,7 +74,7 @@ def metrics_of(
     """The stage's metrics: numbers and ids only, and no score of the holdout (`tasks.trial.write_evaluation`)."""
     metrics: dict[str, Any] = {
         "feature": trial.feature.name,
-        "scorer": trial.feature.scorer,
+        "scorer": trial.feature.scorer.metric,
         "chosen_arm": choose_arm(reports),
         "arms": {arm: _arm_metrics(report) for arm, report in reports.items()},
         "candidate_equals_champion": results["candidate"].release_id == results["champion"].release_id,
@@ -79,7 +83,6 @@ def metrics_of(
         metrics[role] = {
             "release_id": result.release_id,
             "unscored": sum(score is None for score in result.scores),
-            "tokens_per_answer": tokens_per_answer(result.flat),
         }
     return metrics
 
@@ -87,6 +90,13 @@ def metrics_of(
 def counts_latency(feature: Feature) -> bool:
     """Whether the gate weighs times: then all are asked anew, as times of different days cannot be compared."""
     return "latency_ms" in {*feature.gate.margins, OBJECTIVES[feature.gate.objective]}
+
+
+def judge_server(settings: Settings) -> JudgeServer | None:
+    """Who answers a judge's questions, with the record of what it said; None where the settings name nobody."""
+    if settings.judge_url is None:
+        return None
+    return JudgeServer(settings.judge_url, settings.judge_key, log=judge_log(settings))
 
 
 def holdout_digest(folder: Path) -> str:
@@ -99,10 +109,12 @@ def evaluate(params: Params, settings: Settings) -> dict[str, Any]:
 
     Raises:
         BadInput: the holdout is missing or empty, or an arm's report is.
+        HoldoutTouched: a release was shown an item of the holdout.
     """
     began = time.monotonic()
     reports = _read_reports(params)
     trial = _read_trial(params, settings, choose_arm(reports))
+    refuse_shown_items(trial)
     model = resolve_base_model(params.base_model, settings)
     check_base_model(trial.contenders["champion"], model, params.inputs / "champion.json")
     if trial.repeats > 1:
@@ -117,7 +129,8 @@ def evaluate(params: Params, settings: Settings) -> dict[str, Any]:
     write_evaluation(params.outputs / "evaluation", trial, results, answers)
     write_json(params.outputs / "metrics" / "evaluate.json", metrics)
     write_times(params.outputs / "timings", trial, results)
-    latencies = {role: p95_latency_ms(result.flat) for role, result in results.items()}
+    is_sealed = counts_latency(trial.feature)  # then times are scores of the holdout
+    latencies = {} if is_sealed else {role: p95_latency_ms(result.flat) for role, result in results.items()}
     timings = {"seconds": round(time.monotonic() - began, 3), "p95_latency_ms": latencies}
     write_json(params.outputs / "timings" / "evaluate.json", timings)
     return metrics
@@ -134,6 +147,27 @@ def main() -> int:
     unscored = ", ".join(f"{role} {metrics[role]['unscored']}" for role in ROLES)
     print(f"evaluate: arm {metrics['chosen_arm']}; unscored items: {unscored}", file=sys.stderr)
     return 0
+
+
+def refuse_shown_items(trial: Trial) -> None:
+    """Refuse a holdout of which a release holds items as demonstrations: it would be asked what it was told.
+
+    Curate keeps training examples and demonstrations away from the holdout that it knows; a holdout that came later may
+    hold what was learned from before.
+
+    Raises:
+        HoldoutTouched: with the release and the items.
+    """
+    held = {_question(item.messages): item.item_id for item in trial.holdout}
+    for role, contender in trial.contenders.items():
+        shown = {normalise(demonstration.input) for demonstration in contender.release.prompt.demonstrations}
+        if known := sorted(held[text] for text in shown & held.keys()):
+            told = f"{len(known)} items of the holdout are demonstrations in the {role}'s prompt"
+            raise HoldoutTouched(f"{told}, such as {', '.join(known[:3])}: take them out of the holdout")
+
+
+def _question(messages: Sequence[Message]) -> str:
+    return normalise(question_text([message.model_dump() for message in messages], {}))
 
 
 def _read_reports(params: Params) -> dict[str, dict[str, Any]]:
@@ -159,7 +193,19 @@ def _read_trial(params: Params, settings: Settings, arm: str) -> Trial:
         "candidate": read_contender(params.outputs / "candidates" / arm),
     }
     shown = read_holdout(showcase, feature) if showcase.is_file() else []
-    return Trial(feature, contenders, holdout, shown, params.evaluate.seed, params.evaluate.repeats)
+    judges = [spec.metric for spec in feature.metrics if is_judge(spec)]
+    labels = {name: read_labels(path) for name in judges if (path := folder / labels_file(name)).is_file()}
+    return Trial(
+        feature=feature,
+        contenders=contenders,
+        holdout=holdout,
+        showcase=shown,
+        seed=params.evaluate.seed,
+        repeats=params.evaluate.repeats,
+        judge=judge_server(settings),
+        labels=labels,
+        regions=find_regions(params.outputs / "candidates" / arm / SCORES),
+    )
 
 
 def _tell_who_is_asked_once(trial: Trial) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
@@ -17,13 +17,23 @@ from ratchet.errors import BadInput, RatchetError
 from ratchet.features import GatePolicy, load_feature
 from ratchet.files import read_json, write_json
 from ratchet.params import Params, load_params
+from ratchet.power import plan
 from ratchet.process import die_with_parent
 from ratchet.selection import corrected_gain
-from ratchet.stats import Difference, is_binary, not_better_p, paired_difference_interval
-from tasks.compare import MAX_ONE_ONLY_SHARE, Decision, Standing, Verdict, harmed_slices, told_of_slices
-from tasks.compare import Paired as Sliced
-from tasks.guards import OBJECTIVES, Guard, guards_of, objective_scores, paired
+from ratchet.stats import Difference, is_binary
+from tasks.compare import (
+    MAX_ONE_ONLY_SHARE,
+    Decision,
+    Paired,
+    Standing,
+    Verdict,
+    harmed_slices,
+    told_of_slices,
+    why_unknown,
+)
+from tasks.guards import OBJECTIVES, Guard, guards_of, objective_scores, paired, sessions_of
 from tasks.report.page import write_report
+from tasks.slices import by_kind
 from tasks.trial import ROLES, Scores, read_scores
 from tasks.wording import p_text
 
@@ -35,7 +45,10 @@ SEALED = (
 
 @dataclass(frozen=True)
 class PairedScores:
-    """The score of each release on each item of the holdout by item id; None and NaN are unscored."""
+    """The score of each release on each item of the holdout by item id; None and NaN are unscored.
+
+    `sessions` names the session or user of an item by its id: items of one are one piece of evidence.
+    """
 
     champion_id: str
     anchor_id: str
@@ -43,6 +56,7 @@ class PairedScores:
     champion: Scores
     anchor: Scores
     candidate: Scores
+    sessions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,23 +77,6 @@ class Looks:
 
 
 @dataclass(frozen=True)
-class _Pairs:
-    """Aligned scores of the items that both releases were scored on."""
-
-    old: list[float]
-    new: list[float]
-
-    def difference(self) -> Difference | None:
-        return paired_difference_interval(self.old, self.new) if self.old else None
-
-    def corrected(self, *, p_value: float, alpha: float) -> Difference:
-        """The difference put right for having been selected by its p-value."""
-        differences = [new - old for old, new in zip(self.old, self.new, strict=True)]
-        error = standard_error(differences, range(len(differences))) or 0.0
-        return corrected_gain(sum(differences) / len(differences), error, p_value=p_value, alpha=alpha)
-
-
-@dataclass(frozen=True)
 class _Standing:
     """The candidate against the anchor: `held` (worse by less than the margin), `below` (by more), or `open`."""
 
@@ -89,47 +86,53 @@ class _Standing:
 
 
 def decide(
-    scores: PairedScores, policy: GatePolicy, looks: Looks, guards: Sequence[Guard] = (), slices: Sliced | None = None
+    scores: PairedScores,
+    policy: GatePolicy,
+    looks: Looks,
+    guards: Sequence[Guard] = (),
+    slices: Mapping[str, Paired] | None = None,
 ) -> Decision:
     """Accept a candidate that is shown better than the champion, not shown up by the anchor, and no worse elsewhere.
 
     Accept: better than the champion on the objective, worse than the anchor by less than `anchor_margin`, and within
     its margin on each guard, each by a one-sided paired test (`ratchet.stats.not_better_p`) at the error that this look
-    may spend (`Looks.spend`); all must hold, so the error does not add up. Reject: worse than the champion, or worse by
+    may spend (`Looks.spend`); all must hold, so the error does not add up. Where items name sessions, the tests flip
+    whole sessions. Reject: worse than the champion, or worse by
     more than a margin, by the same tests the other way at alpha itself. Everything else is inconclusive. A slice in
     which the candidate is shown worse is named, and decides nothing.
 
     Args:
         scores: of the objective; higher is better.
         guards: what may not get worse (`tasks.guards`).
-        slices: the score with its slices, for tests of harm.
+        slices: the score with its slices, once for each kind of them, for tests of harm.
 
     Raises:
         BadInput: the releases were scored on different items.
     """
     _check_items(scores)
     spent = looks.spend(policy.alpha)
-    pairs, anchor = _pair(scores.champion, scores.candidate), _pair(scores.anchor, scores.candidate)
-    p_value = not_better_p(pairs.old, pairs.new, alpha=spent)
+    pairs, anchor = _pair(scores, "champion"), _pair(scores, "anchor")
+    p_value = pairs.not_better_p(alpha=spent)
     standing = _standing(scores, anchor, policy, spent=spent, p_value=p_value)
     facts = _facts(scores, policy, pairs) | {
         "p_value": p_value,
-        "p_worse": not_better_p(pairs.new, pairs.old, alpha=policy.alpha),
+        "p_worse": pairs.reversed().not_better_p(alpha=policy.alpha),
         "anchor_p_value": standing.p_value,
-        "anchor_difference": _rounded(anchor.difference()),
+        "anchor_difference": _rounded(anchor.interval()),
         "alpha_spent": spent,
         **asdict(looks),
     }
-    facts["undecidable"] = _why_undecidable(scores, facts) is not None
-    verdict, reasons = _judge(scores, policy, facts, pairs, standing)
-    if not facts["undecidable"]:
+    unknown = _why_undecidable(scores, facts, guards)
+    facts["undecidable"] = bool(unknown)
+    verdict, reasons = _judge(policy, facts, pairs, standing) if not unknown else ("inconclusive", unknown)
+    if not unknown:
         found = {g.name: g.judge(min_items=policy.min_items, alpha=policy.alpha, spent=spent) for g in guards}
-        harmed = harmed_slices({policy.objective: slices}, policy.alpha) if slices is not None else {}
+        harmed = harmed_slices(slices or {}, policy.alpha)
         verdict = _guarded(verdict, found.values())
         reasons += [*(standing.sentence for standing in found.values()), *told_of_slices(harmed)]
         facts |= {"guards": {name: standing.numbers for name, standing in found.items()}, "harmed_slices": harmed}
     if verdict == "accept":
-        facts["corrected_difference"] = _rounded(pairs.corrected(p_value=p_value, alpha=spent))
+        facts["corrected_difference"] = _rounded(_corrected(pairs, p_value=p_value, alpha=spent))
     return Decision(verdict, (*reasons, *_caveats(looks)), facts)
 
 
@@ -141,12 +144,9 @@ def _guarded(verdict: Verdict, guards: Iterable[Standing]) -> Verdict:
 
 
 def _judge(
-    scores: PairedScores, policy: GatePolicy, facts: Mapping[str, Any], pairs: _Pairs, standing: _Standing
+    policy: GatePolicy, facts: Mapping[str, Any], pairs: Paired, standing: _Standing
 ) -> tuple[Verdict, list[str]]:
-    undecidable = _why_undecidable(scores, facts)
-    if undecidable is not None:
-        return "inconclusive", [undecidable]
-    compared = _compared(facts, is_share=is_binary(pairs.old + pairs.new))
+    compared = _compared(facts, is_share=is_binary(pairs.champion + pairs.candidate))
     is_worse = facts["p_worse"] <= policy.alpha
     if is_worse or standing.at == "below":
         told = [f"{compared} That is worse than the champion." if is_worse else compared]
@@ -159,19 +159,19 @@ def _judge(
     return "accept" if standing.at == "held" else "inconclusive", told
 
 
-def _standing(scores: PairedScores, anchor: _Pairs, policy: GatePolicy, *, spent: float, p_value: float) -> _Standing:
+def _standing(scores: PairedScores, anchor: Paired, policy: GatePolicy, *, spent: float, p_value: float) -> _Standing:
     """Exact one-sided non-inferiority: held where `worse by the margin or more` is refuted at this look's error."""
     if policy.objective != "quality":  # what the anchor may say of quality is a guard
         return _Standing("held", p_value, "")
     if scores.anchor_id == scores.champion_id:  # better than it is more than not worse
         is_held = p_value <= spent
         return _Standing("held" if is_held else "open", p_value, "The champion is the anchor, the fixed first release.")
-    difference = anchor.difference()
+    difference = anchor.interval()
     if difference is None:
         return _Standing("open", 1.0, "No item was scored for both the candidate and the anchor.")
     margin = policy.anchor_margin
-    p_worse = not_better_p(anchor.old, anchor.new, alpha=spent, margin=margin)
-    p_fine = not_better_p(anchor.new, anchor.old, alpha=policy.alpha, margin=-margin)
+    p_worse = anchor.not_better_p(alpha=spent, margin=margin)
+    p_fine = anchor.reversed().not_better_p(alpha=policy.alpha, margin=-margin)
     told = f"Against the anchor, the fixed first release, it stands at {100 * difference.estimate:+.1f} points"
     allowed = f"{100 * margin:.1f} points"
     if p_worse <= spent:
@@ -183,28 +183,33 @@ def _standing(scores: PairedScores, anchor: _Pairs, policy: GatePolicy, *, spent
     )
 
 
-def _why_undecidable(scores: PairedScores, facts: Mapping[str, Any]) -> str | None:
+def _why_undecidable(scores: PairedScores, facts: Mapping[str, Any], guards: Sequence[Guard]) -> list[str]:
+    """Why nothing is decided whatever the scores are; counts alone tell it, so it may leave a sealed look."""
     if scores.candidate_id == scores.champion_id:
-        return "The candidate is the champion: nothing was found that could be better."
+        return ["The candidate is the champion: nothing was found that could be better."]
     n, total, one_only = facts["n"], facts["items"], facts["scored_for_one_only"]
     if n < facts["min_items"]:
         few = f"Too few items: {n} of {total} were scored for both champion and candidate"
-        return f"{few}, and {facts['min_items']} are needed. Add labelled items to the holdout."
+        return [f"{few}, and {facts['min_items']} are needed. Add labelled items to the holdout."]
     if one_only > MAX_ONE_ONLY_SHARE * total:
         lost = f"{one_only} of {total} items were scored for only one of champion and candidate"
-        return f"{lost}; the rest may be the easy ones, so nothing is decided. Find out why answers are missing."
-    return None
+        return [f"{lost}; the rest may be the easy ones, so nothing is decided. Find out why answers are missing."]
+    if facts["difference"] is None:
+        return ["All items are of one session, so nothing can be told from chance. Add items of other sessions."]
+    return [f"{g.name}: {why}" for g in guards if (why := why_unknown(g.pairs, facts["min_items"]))]
 
 
 def _compared(facts: Mapping[str, Any], *, is_share: bool) -> str:
     old, new = facts["paired_means"]["champion"], facts["paired_means"]["candidate"]
-    gap, n = facts["difference"], facts["n"]
+    gap, n = facts["difference"], f"{facts['n']} held-out items"
+    if facts["sessions"] < facts["n"]:
+        n += f" of {facts['sessions']} sessions"
     if facts["objective"] != "quality":
         change = f"{100 * gap['estimate']:+.1f} %, 95 % interval {100 * gap['low']:+.1f} to {100 * gap['high']:+.1f}"
-        return f"On {n} held-out items the candidate spares the champion's {facts['objective']} ({change} of its mean)."
-    scored = f"On {n} held-out items the candidate scores {new:.3f} and the champion {old:.3f}"
+        return f"On {n} the candidate spares the champion's {facts['objective']} ({change} of its mean)."
+    scored = f"On {n} the candidate scores {new:.3f} and the champion {old:.3f}"
     if is_share:
-        scored = f"On {n} held-out items the candidate is right on {100 * new:.1f} %, the champion on {100 * old:.1f} %"
+        scored = f"On {n} the candidate is right on {100 * new:.1f} %, the champion on {100 * old:.1f} %"
     points = f"{100 * gap['estimate']:+.1f} points, 95 % interval {100 * gap['low']:+.1f} to {100 * gap['high']:+.1f}"
     return f"{scored} ({points})."
 
@@ -217,17 +222,18 @@ def _caveats(looks: Looks) -> list[str]:
     return []
 
 
-def _facts(scores: PairedScores, policy: GatePolicy, pairs: _Pairs) -> dict[str, Any]:
-    n = len(pairs.old)
+def _facts(scores: PairedScores, policy: GatePolicy, pairs: Paired) -> dict[str, Any]:
+    n = len(pairs.champion)
     one_only = sum(_is_scored(a) != _is_scored(scores.candidate[item]) for item, a in scores.champion.items())
     return {
         "objective": policy.objective,
         "items": len(scores.champion),
         "n": n,
+        "sessions": len(set(pairs.clusters)),
         "scored_for_one_only": one_only,
         "unscored": {role: sum(not _is_scored(v) for v in getattr(scores, role).values()) for role in ROLES},
-        "paired_means": {"champion": sum(pairs.old) / n, "candidate": sum(pairs.new) / n} if n else None,
-        "difference": _rounded(pairs.difference()),
+        "paired_means": {"champion": sum(pairs.champion) / n, "candidate": sum(pairs.candidate) / n} if n else None,
+        "difference": _rounded(pairs.interval()),
         "anchor_margin": policy.anchor_margin,
         "min_items": policy.min_items,
         "alpha": policy.alpha,
@@ -241,9 +247,24 @@ def _check_items(scores: PairedScores) -> None:
         raise BadInput(f"the releases were scored on different items, such as {odd[0]}; run evaluate again")
 
 
-def _pair(old: Scores, new: Scores) -> _Pairs:
-    pairs = [(a, b) for item, a in old.items() if _is_scored(a) and _is_scored(b := new[item])]
-    return _Pairs([a for a, _ in pairs], [b for _, b in pairs])
+def _pair(scores: PairedScores, other: Literal["champion", "anchor"]) -> Paired:
+    old, new, of = getattr(scores, other), scores.candidate, scores.sessions
+    both = [(item, a, b) for item, a in old.items() if _is_scored(a) and _is_scored(b := new[item])]
+    return Paired(
+        champion=tuple(a for _, a, _ in both),
+        candidate=tuple(b for _, _, b in both),
+        clusters=tuple(f"s:{of[item]}" if item in of else f"i:{item}" for item, _, _ in both),
+        slices=(None,) * len(both),
+        items=len(old),
+        one_only=0,
+    )
+
+
+def _corrected(pairs: Paired, *, p_value: float, alpha: float) -> Difference:
+    """The difference put right for having been selected by its p-value."""
+    differences = pairs.differences
+    error = standard_error(differences, pairs.clusters) or 0.0
+    return corrected_gain(sum(differences) / len(differences), error, p_value=p_value, alpha=alpha)
 
 
 def _is_scored(score: float | None) -> TypeGuard[float]:
@@ -264,13 +285,13 @@ def gate(params: Params) -> dict[str, Any]:
     table = read_scores(data / "evaluation" / "scores.jsonl")
     if "latency_ms" in {*policy.margins, OBJECTIVES[policy.objective]}:
         table |= read_scores(data / "timings" / "latencies.jsonl")  # no output of DVC: times cannot be computed again
-    scores = _paired_scores(evaluated, objective_scores(table, policy))
+    scores = _paired_scores(evaluated, objective_scores(table, policy), sessions_of(table))
     looks = _read_looks(params.inputs / "looks.json")
     rows = table.get("quality", [])
-    decision = decide(scores, policy, looks, guards_of(table, policy), paired(rows, "champion"))
+    decision = decide(scores, policy, looks, guards_of(table, policy), _slices(rows))
     is_sealed = decision.verdict != "accept" and not looks.advisory
     if is_sealed:
-        decision, summary = seal(decision), {role: {} for role in ROLES}
+        decision, summary = seal(decision), {role: {"tokens_per_answer": None} for role in ROLES}
     found = {
         "feature": params.feature,
         "scorer": evaluated["scorer"],
@@ -279,6 +300,10 @@ def gate(params: Params) -> dict[str, Any]:
         "verdict": decision.verdict,
         "reasons": list(decision.reasons),
         "sealed": is_sealed,
+        "detectable": [
+            {"disagreement": share, "gain": gain}
+            for share, gain in plan(decision.facts["sessions"], decision.facts["alpha_spent"]).detectable.items()
+        ],
         **{role: evaluated[role] | summary[role] for role in ROLES},
         **decision.facts,
     }
@@ -301,7 +326,14 @@ def seal(decision: Decision) -> Decision:
     return Decision("reject", (told, sealed, *decision.reasons[-1:] * (facts["looks"] > 1)), facts)
 
 
-def _paired_scores(evaluated: Mapping[str, Any], scores: Mapping[str, Scores]) -> PairedScores:
+def _slices(rows: Sequence[Mapping[str, Any]]) -> dict[str, Paired]:
+    kinds = by_kind(rows)
+    return {"quality": paired(rows, "champion")} | {kind: paired(found, "champion") for kind, found in kinds.items()}
+
+
+def _paired_scores(
+    evaluated: Mapping[str, Any], scores: Mapping[str, Scores], sessions: Mapping[str, str]
+) -> PairedScores:
     champion_id, anchor_id, candidate_id = (str(evaluated[role]["release_id"]) for role in ROLES)
     return PairedScores(
         champion_id=champion_id,
@@ -310,6 +342,7 @@ def _paired_scores(evaluated: Mapping[str, Any], scores: Mapping[str, Scores]) -
         champion=scores["champion"],
         anchor=scores["anchor"],
         candidate=scores["candidate"],
+        sessions=sessions,
     )
 
 

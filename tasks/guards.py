@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 
 from ratchet.errors import BadInput
 from ratchet.features import GatePolicy
-from tasks.compare import Paired, Standing, judge
-from tasks.trial import ROLES, Scores
+from tasks.compare import Paired, Standing, judge, pair_rows
+from tasks.trial import LESS_IS_BETTER, ROLES, Scores
 
 Rows = Sequence[Mapping[str, Any]]
-LESS_IS_BETTER = frozenset({"tokens", "latency_ms"})
 OBJECTIVES = {"quality": "quality", "cost": "tokens", "latency": "latency_ms"}
 
 
@@ -64,18 +63,14 @@ def objective_scores(table: Mapping[str, Rows], policy: GatePolicy) -> dict[str,
     return {role: {row["item_id"]: _times(row[role], unit) for row in rows} for role in ROLES}
 
 
+def sessions_of(table: Mapping[str, Rows]) -> dict[str, str]:
+    """The session of each item that names one."""
+    return {row["item_id"]: row["session"] for row in _rows(table, "quality") if row.get("session")}
+
+
 def paired(rows: Rows, other: str, *, is_less_better: bool = False) -> Paired:
     """The candidate's scores beside another role's, on the items that both were scored on."""
-    unit = -1.0 / _mean(rows, other) if is_less_better else 1.0
-    both = [row for row in rows if row[other] is not None and row["candidate"] is not None]
-    return Paired(
-        champion=tuple(unit * row[other] for row in both),
-        candidate=tuple(unit * row["candidate"] for row in both),
-        clusters=tuple(f"s:{row['session']}" if row.get("session") else f"i:{row['item_id']}" for row in both),
-        slices=tuple(row.get("slice") for row in both),
-        items=len(rows),
-        one_only=sum((row[other] is None) != (row["candidate"] is None) for row in rows),
-    )
+    return pair_rows(rows, other, "item_id", -1.0 / _mean(rows, other) if is_less_better else 1.0)
 
 
 def _rows(table: Mapping[str, Rows], metric: str) -> Rows:

@@ -65,6 +65,12 @@ def refuse_retired(tree: Path, feature: str, ledger: Ledger, store: Store) -> No
         raise HoldoutRetired(f"{looks} candidates have met {feature}'s holdout and its error is spent; {new}")
 
 
+def looks_so_far(items: list[str], feature: str, ledger: Ledger) -> int:
+    """How many candidates have met the item of these that has had most."""
+    met = _candidates_by_item(ledger, feature)
+    return max((len(met[item]) for item in items), default=0)
+
+
 def item_ids(tree: Path, feature: str) -> list[str]:
     """The ids of the holdout's items: digests of what is asked, whatever is expected."""
     path = tree / "data" / feature / "holdout" / "holdout.jsonl"

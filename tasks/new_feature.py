@@ -14,6 +14,7 @@ from ratchet.errors import BadInput, BadRecord
 from ratchet.features import load_feature
 from ratchet.files import write_whole
 
+SCORERS = '"""Scorers of this feature\'s own; feature.yaml names them as file:function (docs/scorers.md)."""\n'
 NAME = re.compile(r"(?!demo$)[a-z][a-z0-9_]{1,40}")  # data/demo/ holds the bundled data
 
 
@@ -73,8 +74,9 @@ def write_feature(repo: Path, name: str, *, source: str, labels: Sequence[Label]
     policy["output_schema"]["properties"][enum[0]]["enum"] = [label.label for label in labels]
     longest = 16 + max(len(x.label) for x in labels)
     policy["decoding"] = {**policy.get("decoding", {}), "max_tokens": max(known.decoding.max_tokens, longest)}
-    policy.setdefault("contract", [])  # DVC tracks the key
+    policy |= {"metrics": [], "contract": policy.get("contract") or []}  # DVC tracks the keys
     write_whole(folder / "prompts" / "default.md", _prompt(name, enum[0], labels, owner))
+    write_whole(folder / "scorers.py", SCORERS)
     write_whole(folder / "feature.yaml", yaml.safe_dump(policy, sort_keys=False, allow_unicode=True))
     return folder
 

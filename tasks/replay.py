@@ -19,7 +19,7 @@ from ratchet.errors import BadInput, BadRecord, ServiceUnreachable
 from ratchet.features import Feature
 from ratchet.params import ReplayParams
 from ratchet.records import Rejected, read_jsonl
-from ratchet.scorers import SCORERS
+from ratchet.scorers import Item, score_item
 
 AGENTS = ("ana", "ben", "chi")
 
@@ -34,6 +34,12 @@ class ReplayMessage:
     user: str
     contexts: tuple[dict[str, str], ...] = ()
     variables: dict[str, Any] = field(default_factory=dict)
+
+    def answered(self, text: str) -> Item:
+        """The message with an answer, as scorers take it."""
+        asked = [{"role": "user", "content": self.text}]
+        known = {"contexts": list(self.contexts), "expected": self.expected, "variables": self.variables}
+        return Item.model_validate({"messages": asked, "output": text, **known})
 
 
 @dataclass
@@ -192,5 +198,5 @@ class _Actor:
     def _is_right(self, text: str, turn: ReplayMessage) -> bool:
         if self.feature.enum_field() is not None:
             return self.feature.label_of(text) == turn.expected
-        score = SCORERS[self.feature.scorer](text, turn.expected, self.feature)
+        score = score_item(self.feature.scorer, turn.answered(text), self.feature).score
         return score is not None and score >= self.rates.thumb_threshold

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ratchet.errors import BadInput
-from ratchet.features import Feature
+from ratchet.features import Feature, ScorerSpec
 from ratchet.files import write_json, write_whole
+from ratchet.judge import PEOPLE, AnswerPair, JudgedAnswer, Label, check_labels, said_by_people
 from ratchet.llm import Answer
+from ratchet.progress import ProgressLine
 from ratchet.records import HoldoutItem, Rejected, read_jsonl
-from ratchet.scorers import summarise
-from tasks.contenders import Contender, Served, ask, request_of, score_answers
+from ratchet.scorers import JudgeServer, summarise
+from ratchet.scorers.catalogue import is_judge
+from tasks.contenders import Contender, Served, ask, request_of, score_answers, tokens_per_answer
+from tasks.regions import Bounds
+from tasks.slices import slices_of
 
 Scores = Mapping[str, float | None]
 ROLES = ("champion", "anchor", "candidate")
+LESS_IS_BETTER = frozenset({"tokens", "latency_ms"})  # other metrics are scores from 0 to 1
+JUDGED = "judged_"  # and a judge's metric: the files of answers that people may label
+UNLABELLED = dict.fromkeys(PEOPLE)
 ANSWER_COLUMNS = {
     "item_id": pa.string(),
     "release_id": pa.string(),
@@ -38,7 +46,11 @@ Given = list[tuple[Answer, ...]]  # an item's answers, one per repeat
 
 @dataclass(frozen=True)
 class Trial:
-    """What is compared on what; `contenders` by role, a role that shares a release with another is asked once."""
+    """What is compared on what; `contenders` by role, a role that shares a release with another is asked once.
+
+    `judge` answers the feature's judges; `labels` are what people said of answers that a judge scored, by its metric;
+    `regions` where the candidate lost on validation.
+    """
 
     feature: Feature
     contenders: dict[str, Contender]
@@ -46,6 +58,9 @@ class Trial:
     showcase: list[HoldoutItem]
     seed: int
     repeats: int = 1
+    judge: JudgeServer | None = None
+    labels: Mapping[str, Mapping[str, Label]] = field(default_factory=dict)
+    regions: Mapping[str, Bounds] = field(default_factory=dict)
 
     def repeats_of(self, contender: Contender) -> int:
         """How often a release is asked each question: once where it answers the same each time (temperature 0)."""
@@ -54,11 +69,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class RoleResult:
-    """One role's answers and scores, in the order of the holdout; a score is the mean over an item's repeats."""
+    """One role's answers and scores, in the order of the holdout; a score is the mean over an item's repeats.
+
+    `metrics` are the scores of the feature's other metrics.
+    """
 
     release_id: str
     answers: Given
     scores: list[float | None]
+    metrics: dict[str, list[float | None]]
 
     @property
     def flat(self) -> list[Answer]:
@@ -93,33 +112,67 @@ def answer_trial(
 
 
 def score_trial(trial: Trial, answers: Mapping[str, Given]) -> dict[str, RoleResult]:
-    """Score each role's answers to the holdout."""
-    results = {}
-    for role in ROLES:
-        release_id = trial.contenders[role].release.release_id
-        given = answers[release_id][: len(trial.holdout)]
-        scores = [
-            mean(score_answers(repeats, [item.expected] * len(repeats), trial.feature))
-            for item, repeats in zip(trial.holdout, given, strict=True)
-        ]
-        results[role] = RoleResult(release_id, given, scores)
-    return results
+    """Score each role's answers to the holdout, by the feature's scorer and by its other metrics.
+
+    Raises:
+        BadInput: a scorer broke on too many answers (`tasks.contenders.score_answers`).
+    """
+    specs = trial.feature.metrics
+    ids = {role: trial.contenders[role].release.release_id for role in ROLES}
+    given = {release_id: answers[release_id][: len(trial.holdout)] for release_id in ids.values()}
+    quality = {release_id: _score(trial, trial.feature.scorer, found) for release_id, found in given.items()}
+    more = {i: {spec.metric: _score(trial, spec, found) for spec in specs} for i, found in given.items()}
+    return {role: RoleResult(i, given[i], quality[i], more[i]) for role, i in ids.items()}
+
+
+def _score(trial: Trial, spec: ScorerSpec, given: Given) -> list[float | None]:
+    """An item's mean score over its repeats; a judge, whose scores people's labels put right, is given the first."""
+    counted = [repeats[:1] if is_judge(spec) else repeats for repeats in given]
+    items = [item for item, repeats in zip(trial.holdout, counted, strict=True) for _ in repeats]
+    flat = [answer for repeats in counted for answer in repeats]
+    told = ProgressLine(f"scorer {spec.metric}") if is_judge(spec) else None
+    scores = iter(
+        score_answers(
+            flat,
+            items,
+            [item.expected for item in items],
+            trial.feature,
+            spec=spec,
+            judge=trial.judge,
+            on_progress=told.show if told else lambda done, total: None,
+        )
+    )
+    return [mean([next(scores) for _ in repeats]) for repeats in counted]
 
 
 def write_evaluation(
     folder: Path, trial: Trial, results: Mapping[str, RoleResult], answers: Mapping[str, Given]
 ) -> None:
-    """Write answers.parquet, scores.jsonl, summary.json and showcase.jsonl.
+    """Write answers.parquet, scores.jsonl, summary.json, showcase.jsonl, and what each judge scored.
 
     What the holdout says stands in this folder alone, which is data: the gate decides what of it may leave.
     """
-    scorer = trial.feature.scorer if trial.repeats == 1 else "mean"  # a mean of 0s and 1s has no Wilson interval
-    summaries = {role: summarise(results[role].scores, scorer=scorer, seed=trial.seed).as_dict() for role in ROLES}
-    write_json(folder / "summary.json", summaries)
+    write_json(folder / "summary.json", {role: _summary(trial, results[role]) for role in ROLES})
     write_whole(folder / "answers.parquet", _parquet(_answer_rows(trial, results), ANSWER_COLUMNS))
     quality = {role: results[role].scores for role in ROLES}
     tokens = {role: [_tokens(given) for given in results[role].answers] for role in ROLES}
-    write_whole(folder / "scores.jsonl", _score_rows(trial, "quality", quality) + _score_rows(trial, "tokens", tokens))
+    rows = [
+        row | {"slices": slices}
+        for row, slices in zip(
+            _score_rows(trial, "quality", quality), slices_of(trial.holdout, trial.regions), strict=True
+        )
+    ]
+    rows += _score_rows(trial, "tokens", tokens)
+    for spec in trial.feature.metrics:
+        found = {role: results[role].metrics[spec.metric] for role in ROLES}
+        if is_judge(spec):
+            judged = judged_answers(trial.holdout, results, spec.metric)
+            lines = [answer.model_dump(mode="json") for pair in judged for answer in pair]
+            write_whole(folder / f"{JUDGED}{spec.metric}.jsonl", _jsonl(lines))
+            rows += _score_rows(trial, spec.metric, found, said_by_people(judged, trial.labels.get(spec.metric, {})))
+        else:
+            rows += _score_rows(trial, spec.metric, found)
+    write_whole(folder / "scores.jsonl", _jsonl(rows))
     skipped = len(trial.holdout)
     champion = answers[results["champion"].release_id][skipped:]
     candidate = answers[results["candidate"].release_id][skipped:]
@@ -130,11 +183,28 @@ def write_evaluation(
     write_whole(folder / "showcase.jsonl", _jsonl(shown))
 
 
+def judged_answers(holdout: Sequence[HoldoutItem], results: Mapping[str, RoleResult], metric: str) -> list[AnswerPair]:
+    """Champion's and candidate's answers to the items that a judge scored for both, as `ratchet judge draw` reads."""
+    pairs = []
+    for i, item in enumerate(holdout):
+        asked = {"item_id": item.item_id, "messages": item.messages, "contexts": item.contexts}
+        both = [
+            JudgedAnswer.model_validate(
+                asked | {"role": role, "output": results[role].answers[i][0].text, "judge": score}
+            )
+            for role in ("champion", "candidate")
+            if (score := results[role].metrics[metric][i]) is not None
+        ]
+        if len(both) == 2:
+            pairs.append(AnswerPair(*both))
+    return pairs
+
+
 def write_times(folder: Path, trial: Trial, results: Mapping[str, RoleResult]) -> None:
     """Write each item's time in milliseconds (latencies.jsonl, in the form of scores.jsonl), and answers.parquet again
     with each answer's time in it; no two runs that ask give the same times."""
     times = {role: [_latency_ms(given) for given in results[role].answers] for role in ROLES}
-    write_whole(folder / "latencies.jsonl", _score_rows(trial, "latency_ms", times))
+    write_whole(folder / "latencies.jsonl", _jsonl(_score_rows(trial, "latency_ms", times)))
     rows = _answer_rows(trial, results)
     answers = [answer for role in ROLES for answer in results[role].flat]
     timed = [row | {"latency_ms": answer.latency_ms} for row, answer in zip(rows, answers, strict=True)]
@@ -164,8 +234,9 @@ def read_scores(path: Path) -> dict[str, list[dict[str, Any]]]:
                 f"{where}: lacks item_id, metric or a release's score, or repeats an item; run evaluate again"
             )
         seen.add(key)
+        check_labels(row, where)
         for role in ROLES:
-            row[role] = _parse_score(row[role], where, most=1.0 if row["metric"] == "quality" else math.inf)
+            row[role] = _parse_score(row[role], where, most=math.inf if row["metric"] in LESS_IS_BETTER else 1.0)
         table.setdefault(str(row["metric"]), []).append(row)
     return table
 
@@ -178,17 +249,38 @@ def _parse_score(value: Any, where: str, most: float) -> float | None:
     return float(value)
 
 
-def _score_rows(trial: Trial, metric: str, scores: Mapping[str, Sequence[float | None]]) -> str:
-    rows = [
+def _score_rows(
+    trial: Trial,
+    metric: str,
+    scores: Mapping[str, Sequence[float | None]],
+    said: Mapping[str, Mapping[str, float | None]] | None = None,
+) -> list[dict[str, Any]]:
+    """A row for each item of the holdout; `said` is what people say of a judged item, by its id."""
+    return [
         {
             "item_id": item.item_id,
             "metric": metric,
             "slice": trial.feature.label_of(item.expected),
+            **({"session": item.session} if item.session else {}),
             **{role: scores[role][i] for role in ROLES},
+            **(said.get(item.item_id, UNLABELLED) if said is not None else {}),
         }
         for i, item in enumerate(trial.holdout)
     ]
-    return _jsonl(rows)
+
+
+def _summary(trial: Trial, result: RoleResult) -> dict[str, Any]:
+    name = (
+        str(trial.feature.scorer.name) if trial.repeats == 1 else "mean"
+    )  # a mean of 0s and 1s has no Wilson interval
+    found: dict[str, Any] = summarise(result.scores, scorer=name, seed=trial.seed).as_dict()
+    found["tokens_per_answer"] = tokens_per_answer(result.flat)
+    return found | {
+        "metrics": {
+            metric: summarise(scores, scorer="mean", seed=trial.seed).as_dict()
+            for metric, scores in result.metrics.items()
+        }
+    }
 
 
 def _tokens(given: Sequence[Answer]) -> float | None:

@@ -38,7 +38,7 @@ def release(feature: Feature, text: str = "Name the team.") -> Release:
         prompt=Prompt(text=text),
         decoding=Decoding(),
         output_schema=feature.output_schema,
-        policy=ReleasePolicy(mode=feature.mode, scorer=feature.scorer),
+        policy=ReleasePolicy(mode=feature.mode, scorer=feature.scorer.metric),
     )
 
 
@@ -97,9 +97,9 @@ class RoutingClone:
     def params(self) -> Params:
         return load_params(self.root / "params.yaml")
 
-    def settings(self, url: str = "http://127.0.0.1:9") -> Settings:
+    def settings(self, url: str = "http://127.0.0.1:9", **more: str) -> Settings:
         places = {"RATCHET_HOME": str(self.root / "home"), "RATCHET_CACHE": str(self.root / "cache")}
-        return Settings.from_env(places | {"RATCHET_MODELSERVER_URL": url})
+        return Settings.from_env(places | {"RATCHET_MODELSERVER_URL": url} | more)
 
 
 def right_label(body: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ratchet.errors import BadInput, RatchetError
 from ratchet.features import Feature, ScorerSpec
-from ratchet.scorers.catalogue import CATALOGUE, options_of
+from ratchet.scorers.catalogue import CATALOGUE, is_judge, options_of
 from ratchet.scorers.item import Item, Score
 from ratchet.scorers.llm_judge import JudgeServer
 from ratchet.scorers.outside import call_function, load_function, run_command
@@ -49,8 +49,8 @@ def score_items(
         scores = run_command(spec.command, items, repo, **options)
         on_progress(len(items), len(items))
         return scores
-    if spec.name is not None and CATALOGUE[spec.name].is_judge:
-        return list(CATALOGUE[spec.name].score(items, judge, on_progress, **options))
+    if is_judge(spec):
+        return list(CATALOGUE[str(spec.name)].score(items, judge, on_progress, **options))
     if spec.python is not None:
         score = partial(call_function, load_function(repo, spec.python))
     else:
@@ -80,4 +80,4 @@ def _score_safely(score: Callable[[Item], Score], item: Item) -> Score:
     except RatchetError:  # the machine lacks something that every item needs
         raise
     except Exception as error:  # noqa: BLE001 - a scorer may be anybody's code; its message may hold user text
-        return Score(None, f"the scorer raised {type(error).__name__}")
+        return Score(None, f"the scorer raised {type(error).__name__}", is_failure=True)

@@ -73,6 +73,14 @@ CATALOGUE: dict[str, Entry] = {
 }
 
 
+OF_WHOLE_SETS = ("macro_f1", "confusion", "calibration_error", "ece", "bias")
+
+
+def is_judge(spec: ScorerSpec) -> bool:
+    """Whether a scorer is an LLM as a judge."""
+    return spec.name in CATALOGUE and CATALOGUE[str(spec.name)].is_judge
+
+
 def options_of(spec: ScorerSpec, feature: Feature | None = None) -> dict[str, Any]:
     """A scorer's options, checked and of the right types; `schema` is the feature's where the scorer asks for one.
 
@@ -127,6 +135,9 @@ def _taker(spec: ScorerSpec) -> Any:
         from ratchet.scorers import outside
 
         return outside.call_function if spec.python else outside.run_command
+    if spec.name in OF_WHOLE_SETS:
+        told = "is a figure of a whole set of answers, and here each answer needs a score of its own"
+        raise ValueError(f"{spec.name} {told}; `ratchet score` tells it beside label_accuracy, or for rows in pairs")
     if spec.name not in CATALOGUE:
         raise ValueError(f"unknown scorer {spec.name!r}; known: {', '.join(sorted(CATALOGUE))}")
     return CATALOGUE[spec.name].score

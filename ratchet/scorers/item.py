@@ -19,10 +19,12 @@ class Score:
     Attributes:
         score: None is unscored: nothing can be said, which is not 0.
         reason: fixed words and numbers, never text of the answer, so that it may stand in a log.
+        is_failure: the scorer broke, and the reason says nothing of the answer.
     """
 
     score: float | None
     reason: str
+    is_failure: bool = False
 
 
 ItemScorer = Callable[..., Score]
@@ -91,7 +93,7 @@ def as_score(value: Any, reason: str) -> Score:
     if value is None:
         return Score(None, reason)
     if not isinstance(value, (bool, int, float)) or not 0 <= value <= 1:
-        return Score(None, "the scorer gave no number from 0 to 1")
+        return Score(None, "the scorer gave no number from 0 to 1", is_failure=True)
     return Score(float(value), reason)
 
 

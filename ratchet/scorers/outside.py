@@ -69,7 +69,7 @@ def run_command(command: Sequence[str], items: Sequence[Item], repo: Path, *, ti
             ended = _run(command, repo, home, asked, answers, timeout_s)
         answers.seek(0)
         said = _read_answers(answers.read(MAX_OUTPUT_BYTES), len(items))
-    return [said.get(index, Score(None, ended)) for index in range(len(items))]
+    return [said.get(index, Score(None, ended, is_failure=True)) for index in range(len(items))]
 
 
 def _run(command: Sequence[str], repo: Path, home: str, asked: IO[bytes], answers: IO[bytes], timeout_s: float) -> str:
@@ -111,7 +111,7 @@ def _read_answers(said: bytes, n: int) -> dict[int, Score]:
         if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < n:
             is_known = index in scores
             score = as_score(row.get("score"), "by the command")
-            scores[index] = Score(None, "the command scored it twice") if is_known else score
+            scores[index] = Score(None, "the command scored it twice", is_failure=True) if is_known else score
     return scores
 
 

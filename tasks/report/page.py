@@ -23,6 +23,7 @@ from tasks.report.cost import cost_of
 from tasks.report.facts import changed_answers, regressions, rows_by_stage, safety_rows, slice_table
 from tasks.report.picture import WIDTH, Interval, Kept, forest, interval_bars, intervals, steps
 from tasks.report.verdict import budget, headline, sentences
+from tasks.slices import by_kind
 from tasks.trial import read_scores
 from tasks.wording import markdown, p_text, percent, points
 
@@ -84,12 +85,15 @@ def gather(outputs: Path, feature: Feature, about: About | None = None) -> dict[
     """Everything that the templates show. Of a sealed look the holdout's scores and answers are not even read."""
     gate, evaluated = read_json(outputs / "metrics" / "gate.json"), read_json(outputs / "metrics" / "evaluate.json")
     scores = {} if gate["sealed"] else read_scores(outputs / "evaluation" / "scores.jsonl")
-    slices = slice_table(scores.get("quality", []))
+    rows = scores.get("quality", [])
+    slices = slice_table(rows)
+    for kind, of_kind in by_kind(rows).items():
+        slices += [row._replace(name=f"{kind} {row.name}") for row in slice_table(of_kind)]
     changed = changed_answers(outputs / "evaluation" / "showcase.jsonl", feature.label_of)
     beside = (outputs / "metrics" / "safety.json", about.safety if about else None)
     safety = safety_rows(next((p for p in beside if p is not None and p.is_file()), None), gate)
     worse = regressions(gate, slices, changed, safety)
-    found = intervals(gate, slices)
+    shown = intervals(gate, slices)
     return {
         "gate": gate,
         "feature": feature,
@@ -101,8 +105,8 @@ def gather(outputs: Path, feature: Feature, about: About | None = None) -> dict[
         "cost": cost_of(outputs, gate, evaluated, feature.price),
         "bars": interval_bars(evaluated, gate),
         "validated": evaluated["arms"].get(evaluated["chosen_arm"], {}).get("champion_score"),
-        "intervals": found,
-        "forest": forest(found),
+        "intervals": shown,
+        "forest": forest(shown),
         "slices": slices,
         "safety": safety,
         "flows": rows_by_stage(outputs / "metrics"),

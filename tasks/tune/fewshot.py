@@ -13,7 +13,7 @@ from ratchet.params import FewshotParams
 from ratchet.prompts import Demonstration, Prompt
 from tasks.contenders import Contender, Served, write_contender
 from tasks.tune.job import Example, TuneJob, sample_validation
-from tasks.tune.validation import note_latency, report_of, validate_release
+from tasks.tune.validation import keep_scores, note_latency, report_of, validate_release
 
 ORIGIN_WEIGHT = {"correction": 2.0, "rephrase": 1.5}
 
@@ -44,6 +44,7 @@ def tune_fewshot(job: TuneJob) -> dict[str, Any]:
             best = validate_release(job, winner, job.validation, served, "best demonstrations")
     write_contender(job.out, winner)
     note_latency(job, "fewshot", best, champion)
+    keep_scores(job, best, champion)
     return report_of(
         job,
         "fewshot",

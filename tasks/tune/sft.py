@@ -14,7 +14,7 @@ from ratchet.release import adapter_ref
 from tasks.contenders import Contender, Served, write_contender
 from tasks.tune.job import TuneJob
 from tasks.tune.lora_data import TrainingRow, prompt_to_train, training_rows
-from tasks.tune.validation import note_latency, report_of, validate_release
+from tasks.tune.validation import keep_scores, note_latency, report_of, validate_release
 
 if TYPE_CHECKING:
     from tasks.tune.lora_train import TrainReport
@@ -36,6 +36,7 @@ def tune_sft(job: TuneJob) -> dict[str, Any]:
         champion = validate_release(job, job.champion, job.validation, served, "champion")
         candidate = validate_release(job, contender, job.validation, served, "trained")
     note_latency(job, "sft", candidate, champion)
+    keep_scores(job, candidate, champion)
     return report_of(
         job,
         "sft",

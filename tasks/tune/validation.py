@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ratchet.files import write_json
+from ratchet.files import canonical_json, write_json, write_whole
 from ratchet.llm import Answer
 from ratchet.progress import ProgressLine
 from ratchet.scorers import ScoreSummary, summarise
 from tasks.contenders import Contender, Served, ask, p95_latency_ms, score_answers, tokens_per_answer
+from tasks.regions import SCORES, figures_of
 from tasks.tune.job import Example, TuneJob
 
 INTERVAL_SEED = 17  # of the bootstrap; the scores do not depend on it
@@ -41,13 +42,26 @@ class Validated:
 def validate_release(job: TuneJob, contender: Contender, items: list[Example], served: Served, what: str) -> Validated:
     """Ask a release every item and score its answers."""
     answers = ask(contender, items, served, ProgressLine(f"{what} on validation").show)
-    return Validated(items, answers, score_answers(answers, [item.target for item in items], job.feature))
+    return Validated(items, answers, score_answers(answers, items, [item.target for item in items], job.feature))
 
 
 def note_latency(job: TuneJob, arm: str, candidate: Validated, champion: Validated) -> None:
     """Keep the 95th percentiles of the answers' times, in milliseconds, apart from the report, which has no times."""
     p95 = {arm: p95_latency_ms(candidate.answers), "champion": p95_latency_ms(champion.answers)}
     write_json(job.out.parents[1] / "timings" / f"validation-{arm}.json", {"p95_latency_ms": p95})
+
+
+def keep_scores(job: TuneJob, candidate: Validated, champion: Validated) -> None:
+    """Keep both scores of each item beside figures of its question, without text: evaluate looks for regions there."""
+    old = {item.example_id: score for item, score in zip(champion.items, champion.scores, strict=True)}
+    rows = [
+        {"champion": old[item.example_id], "candidate": score, "figures": figures_of(item.messages, item.variables)}
+        for item, score in sorted(
+            zip(candidate.items, candidate.scores, strict=True), key=lambda row: row[0].example_id
+        )
+        if score is not None and old.get(item.example_id) is not None
+    ]
+    write_whole(job.out / SCORES, "".join(canonical_json(row) + "\n" for row in rows))
 
 
 def report_of(job: TuneJob, arm: str, candidate: Validated, champion: Validated, **facts: Any) -> dict[str, Any]:
@@ -64,4 +78,4 @@ def report_of(job: TuneJob, arm: str, candidate: Validated, champion: Validated,
 
 
 def _summary(job: TuneJob, validated: Validated) -> ScoreSummary:
-    return summarise(validated.scores, scorer=job.feature.scorer, seed=INTERVAL_SEED)
+    return summarise(validated.scores, scorer=str(job.feature.scorer.name), seed=INTERVAL_SEED)

@@ -8,7 +8,7 @@ from sklearn.metrics import cohen_kappa_score
 from ratchet.blind import LabelBook, cohens_kappa
 from ratchet.features import Feature
 from ratchet.records import read_holdout
-from ratchet.review import Item
+from ratchet.review import Item, read_items
 from ratchet.store import Store
 from tests.routing_clone import feature_fields, target
 
@@ -57,6 +57,17 @@ def test_labels_make_a_holdout_file_without_what_is_in_dispute(book: LabelBook, 
     items = read_holdout(tmp_path / "out.jsonl", FEATURE)
     assert [(i.messages[0].content, i.expected) for i in items] == [("q0", target("cards")), ("q1", target("loans"))]
     assert written.disputed == 1
+
+
+def test_a_label_keeps_the_origin_of_its_item_out_of_the_reviewers_sight(store: Store, tmp_path: Path) -> None:
+    line = {"item_id": "b", "messages": [{"role": "user", "content": "q"}], "session": "s1", "tenant": "acme"}
+    (tmp_path / "blind.jsonl").write_text(json.dumps(line | {"at": "2026-01-05T00:00:00Z", "output": "an answer"}))
+    (item,) = read_items(tmp_path / "blind.jsonl", is_blind=True).items
+    book = LabelBook(store, FEATURE)
+    book.decide(item, "ana", target("cards"), NOW)
+    book.write(tmp_path / "out.jsonl", [item])
+    (kept,) = read_holdout(tmp_path / "out.jsonl", FEATURE)
+    assert (kept.session, kept.tenant, kept.at, item.output) == ("s1", "acme", NOW, None)
 
 
 def test_nothing_labelled_writes_nothing(book: LabelBook, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import yaml
 from pydantic import ValidationError
 
 from ratchet.errors import BadInput, SettingsInvalid, UnknownFeature
-from ratchet.features import Feature, feature_names, load_feature
+from ratchet.features import Feature, ScorerSpec, feature_names, load_feature
 
 CLONE = Path(__file__).resolve().parents[2]
 SCHEMA = {"type": "object", "properties": {"route": {"enum": ["cards", "loans"]}, "note": {"type": "string"}}}
@@ -43,7 +43,11 @@ def test_unknown_feature_lists_those_that_exist(tmp_path: Path, name: str) -> No
         ({"gate": {"alpha": 0.05, "anchor_margin": 0, "beta": 1}}, "gate.beta: unknown key"),
         ({"gate": {"alpha": 0.7, "anchor_margin": 0}}, "gate.alpha"),
         ({"rollout": {"steps": "fast"}}, "rollout.steps"),
-        ({"scorer": "vibes"}, "scorer"),
+        ({"scorer": "vibes"}, "scorer: .*unknown scorer 'vibes'; known: citations"),
+        ({"scorer": "macro_f1"}, "scorer: .*macro_f1 is a figure of a whole set of answers"),
+        ({"metrics": ["ece"]}, ".*ece is a figure of a whole set of answers"),
+        ({"scorer": {"name": "judge", "rubric": "r", "model": "m"}}, "scorer: .*a judge's scores decide nothing by"),
+        ({"scorer": {"name": "regex"}}, "scorer: .*option pattern"),
         ({"owners": []}, "owners"),
         ({"decoding": {"max_tokens": 0}}, "decoding.max_tokens"),
         ({"name": "Bad-Name"}, "name"),
@@ -57,6 +61,19 @@ def test_bad_key_is_named(tmp_path: Path, changes: dict[str, Any], key: str) -> 
     write_policy(tmp_path, FIELDS | changes)
     with pytest.raises(SettingsInvalid, match=rf"feature\.yaml: {key}"):
         load_feature(tmp_path, "routing")
+
+
+@pytest.mark.parametrize(
+    "scorer",
+    [
+        "semantic_similarity",
+        {"name": "regex", "pattern": "^Dear"},
+        {"command": ["./score"]},
+        {"python": "features/routing/scorers.py:fn"},
+    ],
+)
+def test_quality_may_be_any_scorer_of_single_answers(scorer: Any) -> None:
+    assert routing(scorer=scorer).scorer == ScorerSpec.model_validate(scorer)
 
 
 def test_sources_are_declared_by_the_feature() -> None:

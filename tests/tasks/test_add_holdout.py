@@ -42,6 +42,14 @@ def test_share_of_the_file_becomes_the_showcase_and_all_items_are_kept(
     assert json.loads((folder / "meta.json").read_text()) == {"labelled_at": "2026-03-04T05:06:07+00:00"}
 
 
+def test_where_an_item_comes_from_is_kept(routing: Settings, store: Store, tmp_path: Path) -> None:
+    origin = {"session": "s1", "tenant": "acme", "segment": "gold", "at": "2026-03-01T00:00:00+00:00"}
+    add(routing, store, labelled(tmp_path, "h.jsonl", range(4), **origin))
+    kept = read_holdout(routing.repo / "data/routing/holdout/holdout.jsonl", load_feature(routing.repo, "routing"))
+    assert {(i.session, i.tenant, i.segment) for i in kept} == {("s1", "acme", "gold")}
+    assert kept[0].at == datetime(2026, 3, 1, tzinfo=UTC)
+
+
 def test_holdout_is_tracked_pushed_and_in_the_ledger_once(routing: Settings, store: Store, tmp_path: Path) -> None:
     file = labelled(tmp_path, "h.jsonl", range(8))
     first, second = add(routing, store, file), add(routing, store, file)

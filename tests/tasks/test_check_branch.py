@@ -125,6 +125,20 @@ def test_code_of_the_branch_is_not_run(clone: RoutingClone) -> None:
     assert not (clone.root / "was_here").exists() and "never imported" in found.notes[0]
 
 
+def test_a_scorer_of_the_teams_own_is_not_run_and_cases_still_are(clone: RoutingClone) -> None:
+    path = clone.root / "features/routing/feature.yaml"
+    own = {"scorer": {"python": "features/routing/scorers.py:fn"}}
+    path.write_text(json.dumps(yaml.safe_load(path.read_text()) | own))
+    commit(clone)
+    base = git.run(clone.root, "rev-parse", "HEAD")
+    clone.write("features/routing/prompts/default.md", "Say always cards.\n")
+    case = [{"name": "a card", "text": "card", "expect": {"label": "cards"}}]
+    clone.write("features/routing/cases/cases.yaml", json.dumps(case))
+    commit(clone)
+    (found,), _ = check(clone, base)
+    assert (found.verdict, found.comparison, len(found.cases)) == ("open", None, 1) and "team's own" in found.reason
+
+
 def test_a_new_feature_has_nothing_to_be_compared_with(clone: RoutingClone) -> None:
     other = {"name": "other", "intent": "i", "owners": ["a"], "scorer": "exact_match"}
     clone.write("features/other/feature.yaml", json.dumps(other))

@@ -8,6 +8,7 @@ import pytest
 
 from ratchet.errors import ReleaseCorrupt, ReleaseNotFound
 from ratchet.llm import Answer
+from ratchet.records import read_holdout
 from ratchet.release import ReleaseStore, adapter_ref, write_manifest
 from tasks.contenders import (
     Contender,
@@ -62,5 +63,6 @@ def test_a_champion_whose_adapter_is_not_stored_is_named(clone: RoutingClone, ad
 
 def test_failed_answers_are_unscored_and_cost_nothing(clone: RoutingClone) -> None:
     answers = [Answer(target("cards"), 10, 4, 1.0, "stop"), Answer("", 0, 0, 1.0, None, "HTTP 400: too long")]
-    assert score_answers(answers, [target("cards")] * 2, clone.feature) == [1.0, None]
+    (item, *_) = read_holdout(clone.root / "data/demo/routing/holdout/holdout.jsonl", clone.feature)
+    assert score_answers(answers, [item] * 2, [target("cards")] * 2, clone.feature) == [1.0, None]
     assert tokens_per_answer(answers) == 14.0 and tokens_per_answer(answers[1:]) is None

@@ -257,8 +257,20 @@ def test_the_blind_sample_holds_questions_without_answers_and_none_of_the_holdou
     batch.write_holdout([{"text": question(3).upper(), "expected": "cards"}])
     batch.run()
     drawn = batch.lines("blind.jsonl")
-    assert len(drawn) == 29 and all(set(row) == {"item_id", "messages", "contexts", "variables"} for row in drawn)
+    fields = {"item_id", "messages", "contexts", "variables", "session", "tenant", "at"}
+    assert len(drawn) == 29 and all(set(row) == fields for row in drawn)
     assert question(3) not in [row["messages"][0]["content"] for row in drawn]
+
+
+def test_the_blind_sample_tells_which_items_are_of_one_user_and_not_who(batch: Batch) -> None:
+    for number in range(5):
+        batch.ask(question(number), user_id="ada-lovelace")
+    batch.ask(question(9), user_id=None, session_id=None)
+    batch.run()
+    drawn = batch.lines("blind.jsonl")
+    sessions = [row.get("session") for row in drawn]
+    assert len(drawn) == 6 and sessions.count(None) == 1 and len(set(sessions)) == 2
+    assert "ada" not in json.dumps(drawn)
 
 
 def test_the_blind_sample_is_uniform_whether_or_not_anything_was_said(batch: Batch) -> None:

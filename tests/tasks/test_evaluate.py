@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.scratch import free_port
-from ratchet.errors import BadInput, BadRecord, ModelServerUnreachable
+from ratchet.errors import BadInput, BadRecord, HoldoutTouched, ModelServerUnreachable
 from ratchet.features import Decoding
 from ratchet.files import write_json
 from ratchet.prompts import Demonstration, Prompt
@@ -129,7 +129,7 @@ def test_the_files_of_the_contract_are_written(clone: RoutingClone) -> None:
     timed = pq.read_table(clone.root / "data/routing/timings/answers.parquet")
     assert timed.drop_columns("latency_ms") == answers and min(timed["latency_ms"].to_pylist()) > 0
     scores = rows(clone, "scores.jsonl")
-    assert set(scores[1]) == {"item_id", "metric", "slice", "champion", "candidate", "anchor"}
+    assert set(scores[1]) == {"item_id", "metric", "slice", "slices", "champion", "candidate", "anchor"}
     assert [s["metric"] for s in scores] == ["quality"] * 12 + ["tokens"] * 12 and scores[12]["champion"] > 0
     assert [(s["slice"], s["champion"], s["candidate"]) for s in scores[:2]] == [
         ("cards", 1.0, 1.0),
@@ -162,7 +162,7 @@ def test_no_text_and_no_score_of_the_holdout_is_in_the_metrics(
 ) -> None:
     metrics, _ = run(clone, right_if_shown)
     assert "number" not in (clone.root / "data/routing/metrics/evaluate.json").read_text()
-    assert all(set(metrics[role]) == {"release_id", "unscored", "tokens_per_answer"} for role in summary(clone))
+    assert all(set(metrics[role]) == {"release_id", "unscored"} for role in summary(clone))
     assert "0.5" not in capsys.readouterr().err
 
 
@@ -200,6 +200,16 @@ def test_a_malformed_holdout_line_is_named(clone: RoutingClone) -> None:
         run(clone, right_label)
 
 
+def test_a_holdout_that_a_release_was_shown_is_refused_by_its_items(clone: RoutingClone) -> None:
+    shown = Demonstration(input="MY card number holdout4 is lost!", output=target("cards"))
+    prompt = SHOWN.model_copy(update={"demonstrations": (*SHOWN.demonstrations, shown)})
+    write_arm(clone, "fewshot", clone.champion.model_copy(update={"prompt": prompt}), report(1.0))
+    told = r"1 items of the holdout are demonstrations in the candidate's prompt, such as item_\w{16}: take them out"
+    with FakeModelServer(right_label) as server, pytest.raises(HoldoutTouched, match=told):
+        evaluate(clone.params(), clone.settings(server.url))
+    assert server.bodies == []
+
+
 def test_a_missing_arm_names_the_stage_to_run(clone: RoutingClone) -> None:
     (clone.root / "data/routing/candidates/sft/report.json").unlink()
     with pytest.raises(BadInput, match="dvc repro tune@sft"):
@@ -235,6 +245,8 @@ def test_times_that_the_gate_weighs_are_taken_anew(tmp_path: Path, monkeypatch: 
         write_arm(clone, arm, clone.champion, SKIPPED)
     port = free_port()
     assert [len(run(clone, right_label, port=port)[1]) for _ in range(2)] == [14, 14]
+    told = json.loads((clone.root / "data/routing/timings/evaluate.json").read_text())
+    assert told["p95_latency_ms"] == {}  # times are what is gated here, so they stay sealed
 
 
 def times(clone: RoutingClone) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,29 @@ def test_both_are_held_where_the_anchor_is_an_older_release() -> None:
     assert found.verdict == "accept" and "a loss of 2.0 points or more is ruled out" in found.reasons[1]
 
 
+def test_items_of_one_session_are_one_piece_of_evidence() -> None:
+    old, new = pairs(50, 20, 5, 25)
+    alone = decide(scores(old, new), POLICY, FIRST)
+    whose = {str(i): "gain" if 50 <= i < 70 else "loss" if i < 75 else f"s{i}" for i in range(100)}
+    together = decide(replace(scores(old, new), sessions=whose), POLICY, FIRST)
+    assert (alone.verdict, together.verdict) == ("accept", "inconclusive")
+    assert together.facts["sessions"] == 27 and "100 held-out items of 27 sessions" in together.reasons[0]
+
+
+def test_sessions_that_agree_prove_a_gain_and_the_anchor_is_held_by_sessions_too() -> None:
+    old, new = pairs(40, 60, 0, 0)
+    whose = {str(i): f"s{i // 2}" for i in range(100)}
+    found = decide(replace(scores(old, new, anchor=old), sessions=whose), POLICY, FIRST)
+    assert found.verdict == "accept" and found.facts["p_value"] == pytest.approx(1e-5)
+    assert found.facts["anchor_p_value"] <= 0.025
+
+
+def test_one_session_decides_nothing() -> None:
+    whose = dict.fromkeys(map(str, range(100)), "one")
+    found = decide(replace(scores(*pairs(0, 100, 0, 0)), sessions=whose), POLICY, FIRST)
+    assert found.verdict == "inconclusive" and "All items are of one session" in found.reasons[0]
+
+
 def test_free_text_scores_are_compared_by_their_mean() -> None:
     old: list[Score] = [0.2 + 0.01 * (i % 7) for i in range(40)]
     found = decide(scores(old, [s + 0.1 for s in old if s is not None]), POLICY, FIRST)
@@ -188,6 +212,11 @@ def test_the_outputs_repeat_byte_by_byte(clone: RoutingClone) -> None:
             '{"item_id": "a", "metric": "quality", "champion": 2, "anchor": 1, "candidate": 1}\n',
             "from 0 to 1",
         ),
+        (
+            "data/routing/evaluation/scores.jsonl",
+            '{"item_id": "a", "metric": "quality", "champion": 1, "anchor": 1, "candidate": 1}\n' * 2,
+            "scores.jsonl:2: lacks item_id, metric or a release's score, or repeats an item",
+        ),
         ("data/demo/routing/looks.json", "{}", "looks.json: must be"),
     ],
 )
@@ -248,12 +277,14 @@ def set_policy(clone: RoutingClone, **changes: Any) -> None:
     path.write_text(json.dumps(fields | {"gate": fields["gate"] | changes}))
 
 
-def add_metric(clone: RoutingClone, metric: str, champion: float, candidate: float, name: str = "scores") -> None:
+def add_metric(
+    clone: RoutingClone, metric: str, champion: float, candidate: float, name: str = "scores", step: float = 1.0
+) -> None:
     folder = clone.root / "data/routing" / ("timings" if name == "latencies" else "evaluation")
     folder.mkdir(exist_ok=True)
     with (folder / f"{name}.jsonl").open("a") as file:
         for i in range(30):
-            times = {"champion": champion + i, "anchor": champion + i, "candidate": candidate + i}
+            times = {"champion": champion + step * i, "anchor": champion + step * i, "candidate": candidate + step * i}
             file.write(json.dumps({"item_id": f"item{i}", "metric": metric, "slice": None, **times}) + "\n")
 
 
@@ -273,10 +304,43 @@ def test_a_further_metric_is_guarded_and_more_of_it_is_better(clone: RoutingClon
     path = clone.root / "features/routing/feature.yaml"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"metrics": ["schema_valid"]}))
     set_policy(clone, margins={"schema_valid": 0.1})
-    add_metric(clone, "schema_valid", 0.0, 1.0)
+    add_metric(clone, "schema_valid", 0.0, 1.0, step=0.0)
     found = gate(clone.params())
     assert found["verdict"] == "accept"
     assert found["guards"]["schema_valid against the champion"]["estimate"] == pytest.approx(1.0)
+
+
+def test_a_guard_that_was_scored_too_seldom_decides_nothing_and_gives_no_score_away(clone: RoutingClone) -> None:
+    path = clone.root / "features/routing/feature.yaml"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"metrics": ["groundedness"]}))
+    set_policy(clone, margins={"groundedness": 0.1})
+    with (clone.root / "data/routing/evaluation/scores.jsonl").open("a") as file:
+        for i in range(30):
+            score = 1.0 if i < 5 else None
+            row = {"item_id": f"item{i}", "metric": "groundedness", "champion": score, "anchor": score}
+            file.write(json.dumps(row | {"candidate": score}) + "\n")
+    seen = []
+    for quality in ((0.0, 1.0), (1.0, 0.0)):
+        text = (clone.root / "data/routing/evaluation/scores.jsonl").read_text().splitlines()[30:]
+        write_scores(clone, [quality] * 30)
+        with (clone.root / "data/routing/evaluation/scores.jsonl").open("a") as file:
+            file.write("\n".join(text) + "\n")
+        seen.append(gate(clone.params()))
+    assert seen[0] == seen[1] and seen[0]["verdict"] == "inconclusive" and "guards" not in seen[0]
+    assert seen[0]["reasons"] == ["groundedness against the champion: 5 items were scored for both, and 20 are needed."]
+
+
+def test_a_tenant_that_is_harmed_by_a_better_candidate_is_named(clone: RoutingClone) -> None:
+    rows = [(1.0, 0.0)] * 8 + [(0.0, 1.0)] * 60
+    found = [
+        {"item_id": f"i{i}", "metric": "quality", "slice": None, "champion": a, "anchor": a, "candidate": b}
+        | {"slices": {"tenant": "acme" if i < 8 else "bolt"}}
+        for i, (a, b) in enumerate(rows)
+    ]
+    clone.write("data/routing/evaluation/scores.jsonl", "".join(json.dumps(row) + "\n" for row in found))
+    decided = gate(clone.params())
+    assert decided["verdict"] == "accept" and set(decided["harmed_slices"]) == {"tenant / acme"}
+    assert any("Worse in slice tenant / acme" in reason for reason in decided["reasons"])
 
 
 def test_an_equally_good_but_cheaper_candidate_wins_on_cost(clone: RoutingClone) -> None:

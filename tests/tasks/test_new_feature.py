@@ -67,7 +67,7 @@ def test_new_feature_has_the_policy_of_its_source_and_the_new_labels(repo: Path)
     write_feature(repo, "tickets", source="routing", labels=LABELS, owner="Ana")
     feature = load_feature(repo, "tickets")
     assert feature.enum_field() == ("route", ["billing", "technical"])
-    assert (feature.scorer, feature.owners) == ("label_accuracy", ("Ana",))
+    assert (feature.scorer.name, feature.owners) == ("label_accuracy", ("Ana",))
     assert feature.decoding.max_tokens >= 16 + len("technical")
     assert yaml.safe_load((repo / "features/tickets/feature.yaml").read_text())["contract"] == []
 

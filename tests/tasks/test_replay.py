@@ -10,7 +10,7 @@ import pytest
 
 from gateway.limits import Limits
 from ratchet.errors import BadInput, BadRecord, ServiceUnreachable
-from ratchet.features import Feature
+from ratchet.features import Feature, ScorerSpec
 from ratchet.params import ReplayParams
 from ratchet.records import Feedback
 from tasks.replay import ReplayMessage, ReplayReport, load_messages, replay
@@ -86,7 +86,7 @@ def test_a_replay_says_the_same_each_time(gateway: Gateway) -> None:
 
 
 def test_a_free_text_is_thumbed_by_its_words_and_never_corrected(gateway: Gateway) -> None:
-    free = FEATURE.model_copy(update={"scorer": "token_f1", "output_schema": None})
+    free = FEATURE.model_copy(update={"scorer": ScorerSpec(name="token_f1"), "output_schema": None})
     play(gateway, [message(1, "my card", "route cards"), message(2, "my card", "something else")], free)
     assert said(gateway) == {("thumb", True, "user"), ("thumb", False, "user")}
 

@@ -111,7 +111,7 @@ def test_the_report_and_the_candidate_repeat_byte_by_byte(clone: RoutingClone) -
     for _ in range(2):
         run(clone, right_if_shown)
         seen.append({path.name: path.read_bytes() for path in folder.iterdir()})
-    assert seen[0] == seen[1] and set(seen[0]) == {"candidate.json", "report.json"}
+    assert seen[0] == seen[1] and set(seen[0]) == {"candidate.json", "report.json", "validation.jsonl"}
 
 
 def test_no_usable_examples_leave_the_champion_and_say_so(clone: RoutingClone) -> None:
