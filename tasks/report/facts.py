@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple
 from ratchet.files import read_json
 from ratchet.records import Rejected, read_jsonl
 from tasks.compare import MIN_SLICE
-from tasks.guards import LESS_IS_BETTER, OBJECTIVES, paired
+from tasks.guards import OBJECTIVES, paired
+from tasks.trial import LESS_IS_BETTER
 from tasks.wording import p_text, points, visible
 
 ANSWERS = ("champion", "candidate", "expected")
