@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from ratchet.files import read_json
 from ratchet.records import Rejected, read_jsonl
 from tasks.compare import MIN_SLICE
-from tasks.guards import LESS_IS_BETTER, paired
+from tasks.guards import LESS_IS_BETTER, OBJECTIVES, paired
 from tasks.wording import p_text, points, visible
 
 ANSWERS = ("champion", "candidate", "expected")
@@ -143,7 +143,7 @@ def regressions(
     gate: Mapping[str, Any], slices: Sequence[SliceRow], changed: Changed, safety: Sequence[SafetyRow] | None
 ) -> list[Regression]:
     """What got worse, what chance does not explain first. Of a sealed look nothing but showcase and safety."""
-    harmed = {name.partition(" / ")[2]: p for name, p in (gate.get("harmed_slices") or {}).items()}
+    harmed = {_slice_name(key): p for key, p in (gate.get("harmed_slices") or {}).items()}
     losses = [_slice_loss(row, harmed.get(row.name)) for row in slices if row.change < 0]
     found = [
         Regression(f"slice {name}", f"p = {p_text(p)} after correction over all slices", "shown")
@@ -192,6 +192,12 @@ def _flow(stage: str, rows: int, parts: Mapping[str, int], reasons: Mapping[str,
         for i, (name, count) in enumerate(parts.items())
     ]
     return Flow(stage, rows, shown, dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))))
+
+
+def _slice_name(key: str) -> str:
+    """A slice as the table names it; the gate's key is `what was tested / slice`, or `kind of slice / slice`."""
+    kind, _, name = key.partition(" / ")
+    return name if kind in OBJECTIVES else f"{kind} {name}"
 
 
 def _slice_loss(row: SliceRow, p_value: float | None) -> Regression:
