@@ -13,7 +13,7 @@ from ratchet.features import load_feature
 from ratchet.judge import draw, join, read_answers, read_labels, write_labels
 from ratchet.stats import Difference
 from tasks.keep_labels import keep_labels
-from tasks.report import p_text
+from tasks.wording import p_text
 
 ANSWERS = 'JSONL of {"item_id", "role": champion or candidate, "output", "judge": 0 to 1, "messages"?, "contexts"?}'
 app = typer.Typer(no_args_is_help=True, help="A judge is an instrument with an error: measure it against people.")

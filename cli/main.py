@@ -18,11 +18,13 @@ from cli import (
     gate,
     holdout,
     judge,
+    log_evidence,
     people,
     plan,
     pull,
     records,
     release,
+    report,
     review,
     rollout,
     run,
@@ -46,10 +48,12 @@ run.register(app)
 approve.register(app)
 rollout.register(app)
 release.register(app)
+report.register(app)
 records.register(app)
 export.register(app)
 score.register(app)
 gate.register(app)
+log_evidence.register(app)
 plan.register(app)
 eval.register(app)
 ci.register(app)

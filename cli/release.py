@@ -63,6 +63,8 @@ def show(
     console.print(f"  feature   {release.feature}\n  base      {release.base_model.name}")
     console.print(f"  adapter   {release.adapter.digest[:16] if release.adapter else 'none'}")
     console.print(f"  prompt    {neutral(release.prompt.text, 200) or '(no system text)'}")
+    if attestation.get("card"):
+        console.print(f"  card      ratchet report {neutral(attestation['run'])} --card")
     console.print(f"  shown     {len(release.prompt.demonstrations)} demonstrations")
     console.print(f"  run       {attestation.get('run', '-')}  commit {str(attestation.get('commit', '-'))[:12]}")
     for reason in (attestation.get("gate") or {}).get("reasons", []):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.flow_runs import suspend_flow_run
@@ -28,7 +29,7 @@ from tasks.first_release import ensure_first_release
 from tasks.harvest import harvest_feature
 from tasks.look import record_look, refuse_retired
 from tasks.publish import keep_reports, publish, rows_of
-from tasks.report import approval_markdown
+from tasks.report.page import approval_markdown
 
 APPROVAL_TIMEOUT_S = 14 * 24 * 3600
 
@@ -138,8 +139,14 @@ def stage_task(session: Session, run: Run, tree: Path, name: str) -> StageTiming
 
 @task(name="publish", retries=1, cache_policy=NO_CACHE, persist_result=False)
 def publish_task(session: Session, run: Run, tree: Path) -> Run:
-    """Seal the run's branch, push its data, store and attest the candidate."""
-    return publish(session.settings, session.store, session.ledger, run, tree)
+    """Seal the run's branch, push its data, store and attest the candidate; show the report in Prefect too."""
+    published = publish(session.settings, session.store, session.ledger, run, tree)
+    create_markdown_artifact(
+        key=f"report-{run.run_id}".replace("_", "-"),
+        markdown=read_report(session, run),
+        description="the gate's report",
+    )
+    return published
 
 
 def ask_for_approval(session: Session, run: Run) -> Run:
@@ -147,7 +154,7 @@ def ask_for_approval(session: Session, run: Run) -> Run:
     version.remove_worktree(session.settings, version.run_folder(session.settings, run.run_id))
     change_run(session.store, run.run_id, now="waiting for an approval")
     form = ApprovalForm.with_initial_data(
-        description=approval_markdown(run, read_json(report_folder(session, run) / "metrics" / "gate.json")),
+        description=approval_markdown(run, read_report(session, run)),
         decision="approve",
         approver="",
         digest_prefix="",
@@ -191,9 +198,9 @@ def fail(session: Session, run_id: str, error: RatchetError) -> None:
         end(session.settings, session.store, run_id, state="failed", error=str(error))
 
 
-def report_folder(session: Session, run: Run) -> Path:
-    """Where publish left the run's report and metrics."""
-    return session.settings.home / "reports" / run.run_id
+def read_report(session: Session, run: Run) -> str:
+    """The run's report as publish left it in Markdown: no user text in it."""
+    return (session.settings.home / "reports" / run.run_id / "report.md").read_text(encoding="utf-8")
 
 
 def has_ended(run: Run) -> bool:

@@ -75,6 +75,14 @@ class ApprovalPolicy(Section):
     machine_approvers: tuple[str, ...] = ()
 
 
+class Price(Section):
+    """What the feature's model costs, in one currency: for a million tokens read, and for a million written."""
+
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
 class LangfuseSource(Section):
     """A Langfuse project that is pulled; of it the traces of one name, where one is given.
 
@@ -204,6 +212,7 @@ class Feature(Section):
     privacy: Privacy = Privacy()
     consent: Literal["unless_refused", "required"] = "unless_refused"
     licence: str | None = None
+    price: Price | None = None
     contract: tuple[Term, ...] = ()
 
     @field_validator("contract")

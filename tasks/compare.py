@@ -22,7 +22,7 @@ from ratchet.judge import check_labels
 from ratchet.ppi import JudgedPair, count_labelled, estimate_difference, ppi_not_better_p, swapped, why_refused
 from ratchet.records import Rejected, read_jsonl
 from ratchet.stats import Difference, not_better_p, paired_difference_interval
-from tasks.report import p_text
+from tasks.wording import p_text
 
 Verdict = Literal["accept", "reject", "inconclusive"]
 MAX_ONE_ONLY_SHARE = 0.1  # beyond it, the items that both were scored on are no longer the sample that was drawn

@@ -12,12 +12,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
+from ratchet.clustered import standard_error
 from ratchet.errors import BadInput, RatchetError
 from ratchet.features import GatePolicy, load_feature
 from ratchet.files import read_json, write_json
 from ratchet.params import Params, load_params
 from ratchet.power import plan
 from ratchet.process import die_with_parent
+from ratchet.selection import corrected_gain
 from ratchet.stats import Difference, is_binary
 from tasks.compare import (
     MAX_ONE_ONLY_SHARE,
@@ -30,11 +32,15 @@ from tasks.compare import (
     why_unknown,
 )
 from tasks.guards import OBJECTIVES, Guard, guards_of, objective_scores, paired, sessions_of
-from tasks.report import p_text, write_report
+from tasks.report.page import write_report
 from tasks.slices import by_kind
 from tasks.trial import ROLES, Scores, read_scores
+from tasks.wording import p_text
 
-SEALED = ("paired_means", "difference", "p_value", "anchor_p_value", "anchor_difference", "guards", "harmed_slices")
+SEALED = (
+    "paired_means", "difference", "p_value", "p_worse",
+    "anchor_p_value", "anchor_difference", "guards", "harmed_slices",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,7 @@ def decide(
     standing = _standing(scores, anchor, policy, spent=spent, p_value=p_value)
     facts = _facts(scores, policy, pairs) | {
         "p_value": p_value,
+        "p_worse": pairs.reversed().not_better_p(alpha=policy.alpha),
         "anchor_p_value": standing.p_value,
         "anchor_difference": _rounded(anchor.interval()),
         "alpha_spent": spent,
@@ -124,6 +131,8 @@ def decide(
         verdict = _guarded(verdict, found.values())
         reasons += [*(standing.sentence for standing in found.values()), *told_of_slices(harmed)]
         facts |= {"guards": {name: standing.numbers for name, standing in found.items()}, "harmed_slices": harmed}
+    if verdict == "accept":
+        facts["corrected_difference"] = _rounded(_corrected(pairs, p_value=p_value, alpha=spent))
     return Decision(verdict, (*reasons, *_caveats(looks)), facts)
 
 
@@ -138,7 +147,7 @@ def _judge(
     policy: GatePolicy, facts: Mapping[str, Any], pairs: Paired, standing: _Standing
 ) -> tuple[Verdict, list[str]]:
     compared = _compared(facts, is_share=is_binary(pairs.champion + pairs.candidate))
-    is_worse = pairs.reversed().not_better_p(alpha=policy.alpha) <= policy.alpha
+    is_worse = facts["p_worse"] <= policy.alpha
     if is_worse or standing.at == "below":
         told = [f"{compared} That is worse than the champion." if is_worse else compared]
         return "reject", told + ([standing.sentence] if standing.at == "below" else [])
@@ -251,6 +260,13 @@ def _pair(scores: PairedScores, other: Literal["champion", "anchor"]) -> Paired:
     )
 
 
+def _corrected(pairs: Paired, *, p_value: float, alpha: float) -> Difference:
+    """The difference put right for having been selected by its p-value."""
+    differences = pairs.differences
+    error = standard_error(differences, pairs.clusters) or 0.0
+    return corrected_gain(sum(differences) / len(differences), error, p_value=p_value, alpha=alpha)
+
+
 def _is_scored(score: float | None) -> TypeGuard[float]:
     return score is not None and not math.isnan(score)
 
@@ -260,9 +276,10 @@ def _rounded(difference: Difference | None) -> dict[str, float] | None:
 
 
 def gate(params: Params) -> dict[str, Any]:
-    """Run the stage in the current folder; write metrics/gate.json and report.html, return the former."""
+    """Run the stage in the current folder; write metrics/gate.json and the report, return the former."""
     data, advice = params.outputs, "run the stage evaluate first (`dvc repro evaluate`)"
-    policy = load_feature(Path(), params.feature).gate
+    feature = load_feature(Path(), params.feature)
+    policy = feature.gate
     evaluated = _read(data / "metrics" / "evaluate.json", advice)
     summary = _read(data / "evaluation" / "summary.json", advice)
     table = read_scores(data / "evaluation" / "scores.jsonl")
@@ -274,7 +291,7 @@ def gate(params: Params) -> dict[str, Any]:
     decision = decide(scores, policy, looks, guards_of(table, policy), _slices(rows))
     is_sealed = decision.verdict != "accept" and not looks.advisory
     if is_sealed:
-        decision, rows, summary = seal(decision), [], {role: {"tokens_per_answer": None} for role in ROLES}
+        decision, summary = seal(decision), {role: {"tokens_per_answer": None} for role in ROLES}
     found = {
         "feature": params.feature,
         "scorer": evaluated["scorer"],
@@ -291,7 +308,7 @@ def gate(params: Params) -> dict[str, Any]:
         **decision.facts,
     }
     write_json(data / "metrics" / "gate.json", found)
-    write_report(data, found, evaluated, rows)
+    write_report(data, feature)
     return found
 
 

@@ -14,6 +14,7 @@ from ratchet.runs import Run, change_run
 from ratchet.settings import Settings
 from ratchet.store import Store
 from tasks import version
+from tasks.report_run import report_run
 
 # Scrubbed text stays on this machine, outside git; of evaluation/ not the holdout.
 KEPT = ("report.html", "data_report.html", "card.md", "review.jsonl", "blind.jsonl", "evaluation/showcase.jsonl")
@@ -30,7 +31,8 @@ def publish(settings: Settings, store: Store, ledger: Ledger, run: Run, tree: Pa
     releases = ReleaseStore(settings.releases_dir)
     release_id = releases.put(data / "candidates" / evaluated["chosen_arm"])
     keep_reports(settings, run, data)
-    releases.attest(release_id, _attestation(tree, run, commit, gate))
+    card = report_run(settings, store, ledger, releases, run.model_copy(update={"commit": commit}), tree, release_id)
+    releases.attest(release_id, _attestation(tree, run, commit, gate) | {"card": card})
     ledger.append_once(
         "publish", release_id, run=run.run_id, commit=commit, verdict=gate["verdict"], champion=run.champion_id
     )
