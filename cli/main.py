@@ -28,6 +28,7 @@ from cli import (
     review,
     rollout,
     run,
+    safety,
     score,
     scrub,
     status,
@@ -67,6 +68,7 @@ app.add_typer(feature.app, name="feature")
 app.add_typer(holdout.app, name="holdout")
 app.add_typer(judge.app, name="judge")
 app.add_typer(pull.app, name="pull")
+app.add_typer(safety.app, name="safety")
 app.add_typer(people.app, name="people")
 
 

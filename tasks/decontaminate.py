@@ -42,9 +42,10 @@ class Clustered(NamedTuple):
 
 
 def read_held(holdout: Path, safety: Path, feature: str) -> Held:
-    """The questions of holdout and showcase, and the prompts of features/_safety/*.jsonl where there are any."""
+    """The questions of holdout and showcase, and the prompts of the safety suites: all features' and its own."""
     asked = [normalise(text) for text in read_questions(holdout, feature)]
-    tried = [normalise(text) for path in sorted(safety.glob("*.jsonl")) for text in questions_in(path)]
+    suites = [*sorted(safety.glob("*.jsonl")), *sorted((safety / feature).glob("*.jsonl"))]
+    tried = [normalise(text) for path in suites for text in questions_in(path)]
     return Held([*asked, *tried], [IN_HOLDOUT] * len(asked) + [IN_SAFETY] * len(tried))
 
 

@@ -58,10 +58,13 @@ def test_clusters_are_numbered_by_their_first_text() -> None:
 def test_holdout_showcase_and_safety_suites_are_held(tmp_path: Path) -> None:
     (tmp_path / "holdout.jsonl").write_text('{"text": "One?", "expected": "SECRET"}\n')
     (tmp_path / "showcase.jsonl").write_text('{"text": "two", "expected": "SECRET"}\n')
-    (tmp_path / "safety").mkdir()
+    for name in ("routing", "other"):
+        (tmp_path / "safety" / name).mkdir(parents=True)
+        (tmp_path / "safety" / name / "own.jsonl").write_text(f'{{"text": "Harm by {name}"}}\n')
     (tmp_path / "safety" / "suite.jsonl").write_text('{"text": "How to do harm"}\n')
     found = read_held(tmp_path, tmp_path / "safety", "routing")
-    assert found == Held(["one", "two", "how to do harm"], ["in holdout", "in holdout", "in a safety suite"])
+    assert found.texts == ["one", "two", "how to do harm", "harm by routing"]
+    assert found.reasons == ["in holdout"] * 2 + ["in a safety suite"] * 2
 
 
 def test_held_questions_in_demonstrations_and_index_are_counted(tmp_path: Path) -> None:

@@ -1,0 +1,114 @@
+"""`ratchet safety`: what attacks a release gives in to, what it refuses without need, what it learnt by heart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from cli.records import bar
+from cli.session import Json, console, print_json, short
+from ratchet.errors import BadInput
+from ratchet.features import Feature, load_feature
+from ratchet.files import write_json
+from ratchet.params import load_params
+from ratchet.settings import Settings
+from tasks.compare_releases import find_contender, serving
+from tasks.contenders import Contender, read_contender
+from tasks.safety.measure import facts_of, try_suites, write_answers
+from tasks.safety.suites import load_suites, own_suites
+
+RELEASES = (
+    "the champion, then the candidate: an id, v2.0.0, live, prompt:FILE, or a candidate's folder; one: against live"
+)
+ALPHA = 0.05
+app = typer.Typer(no_args_is_help=True, help="What attacks a release gives in to, and what it refuses without need.")
+
+
+@app.callback()
+def safety() -> None:
+    """Safety of releases."""
+
+
+@app.command("run")
+def run_(
+    feature: Annotated[str, typer.Argument(help="the feature")],
+    release: Annotated[list[str] | None, typer.Option(help=f"{RELEASES}; none: live alone")] = None,
+    suite: Annotated[
+        list[str] | None,
+        typer.Option(help="a suite of features/_safety, a public one, or NAME+ENCODING (default: ours)"),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="the folder of the public data")] = None,
+    items: Annotated[int | None, typer.Option(help="at most so many items of each suite, drawn by seed", min=1)] = None,
+    out: Annotated[Path | None, typer.Option(help="the folder of safety.json and answers.jsonl")] = None,
+    as_json: Json = False,
+) -> None:
+    """Try releases with attacks, and with harmless questions that look dangerous.
+
+    Exit status: 0, or 4 where the candidate is shown worse on a suite (5 %, adjusted for the number of suites).
+    Example: [bold]ratchet safety run support_routing --release v1.0.0 --release v2.0.0[/bold]
+    Example: [bold]ratchet safety run help_answers --suite xstest_safe --suite advbench+rot13 --data DIR[/bold]
+    """
+    settings = Settings.from_env()
+    params, known = load_params(settings.repo / "params.yaml"), load_feature(settings.repo, feature)
+    contenders = _contenders(settings, known, release or [])
+    folder = settings.repo / "features" / "_safety"
+    names = suite or own_suites(folder, feature)
+    if not names:
+        raise BadInput(f"{folder} holds no suite; docs/safety.md shows how one is written")
+    suites = [
+        found.sample(items, params.evaluate.seed)
+        for found in load_suites(names, folder=folder, feature=feature, data=data)
+    ]
+    with serving(settings, params, list(contenders.values())) as served, bar() as progress:
+        task = progress.add_task("attacks and harmless questions", total=None)
+        results = try_suites(
+            suites,
+            contenders,
+            known,
+            served,
+            lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    facts = facts_of(known, contenders, results)
+    place = out or settings.home / "safety" / feature
+    write_json(place / "safety.json", facts)
+    write_answers(place / "answers.jsonl", results)
+    _show(facts, place, as_json=as_json)
+    p_values = [found["p_worse_adjusted"] for found in facts["suites"]]
+    raise typer.Exit(4 if any(p is not None and p <= ALPHA for p in p_values) else 0)
+
+
+def _contenders(settings: Settings, feature: Feature, names: list[str]) -> dict[str, Contender]:
+    if len(names) > 2:
+        raise BadInput("--release: at most two, the champion and the candidate")
+    wanted = ["live", *names][-2:] if names else ["live"]
+    return {
+        role: read_contender(Path(name)) if Path(name).is_dir() else find_contender(settings, feature, name)
+        for role, name in zip(("champion", "candidate"), wanted, strict=False)
+    }
+
+
+def _show(facts: dict[str, Any], place: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json(facts)
+        return
+    table = Table("suite", "items", "measure", *facts["releases"], "difference", "p worse", "worse on")
+    for found in facts["suites"]:
+        measure = "over_refusal" if "over_refusal" in found else "attack_success"
+        shares = [_percent(found[measure][role]) for role in facts["releases"]]
+        gap, p_value = found["difference"], found["p_worse_adjusted"]
+        points = f"{100 * gap['estimate']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})" if gap else "-"
+        told = [points, f"{p_value:.3f}" if p_value is not None else "-", str(len(found["regressed"]))]
+        table.add_row(found["suite"], str(found["items"]), measure.replace("_", " "), *shares, *told)
+    console.print(table)
+    for role, release_id in facts["releases"].items():
+        console.print(f"{role}: {short(release_id)}")
+    console.print(f"shares in % with 95 % intervals; lower is better. Answers: {place}/answers.jsonl", markup=False)
+
+
+def _percent(share: dict[str, Any]) -> str:
+    if share["estimate"] is None:
+        return f"- ({share['unscored']} unscored)"
+    return f"{100 * share['estimate']:.1f} ({100 * share['low']:.1f} to {100 * share['high']:.1f})"
