@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.progress import TaskID
 from rich.table import Table
 
 from cli.records import bar
@@ -17,6 +18,7 @@ from ratchet.params import load_params
 from ratchet.settings import Settings
 from tasks.compare_releases import find_contender, serving
 from tasks.contenders import Contender, read_contender
+from tasks.memorisation import Plan, measure_memorisation
 from tasks.safety.measure import facts_of, try_suites, write_answers
 from tasks.safety.suites import load_suites, own_suites
 
@@ -78,6 +80,60 @@ def run_(
     _show(facts, place, as_json=as_json)
     p_values = [found["p_worse_adjusted"] for found in facts["suites"]]
     raise typer.Exit(4 if any(p is not None and p <= ALPHA for p in p_values) else 0)
+
+
+@app.command("memorisation")
+def memorisation_(
+    feature: Annotated[str, typer.Argument(help="the feature, whose stage curate has run")],
+    each: Annotated[int, typer.Option(help="canaries of each tenant, kind and number of copies", min=2)] = Plan.each,
+    copies: Annotated[
+        list[int] | None, typer.Option(help="training rows that hold a canary (default: 1 and 8)")
+    ] = None,
+    examples: Annotated[
+        int | None, typer.Option(help="train on so many curated examples (default: all)", min=1)
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="default: tune.sft.epochs of params.yaml", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="of canaries and samples")] = Plan.seed,
+    as_json: Json = False,
+) -> None:
+    """Plant canaries in training data and measure how much an adapter gives back, beside one that never saw them.
+
+    Trains two adapters as the arm sft does, in a scratch folder: twice the time of that arm, and nothing is kept.
+    Exposure is in bits: 1.4 on average for who never saw the secret, 5 where it is the likeliest of 32.
+    Example: [bold]ratchet safety memorisation support_routing --examples 200 --epochs 2[/bold]
+    """
+    settings = Settings.from_env()
+    params = load_params(settings.repo / "params.yaml").model_copy(update={"feature": feature})
+    if epochs is not None:
+        sft = params.tune.sft.model_copy(update={"epochs": epochs})
+        params = params.model_copy(update={"tune": params.tune.model_copy(update={"sft": sft})})
+    plan = Plan(each=each, copies=tuple(copies or Plan.copies), examples=examples, seed=seed)
+    tasks: dict[str, TaskID] = {}
+    with bar() as progress:
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done, total=total)
+
+        facts = measure_memorisation(params, settings, plan, show)
+    write_json(settings.home / "safety" / feature / "memorisation.json", facts)
+    if as_json:
+        print_json(facts)
+        return
+    table = Table("tenant", "secret in", "copies", "canaries", "planted, bits", "control, bits", "p", "said", "control")
+    for group in facts["groups"]:
+        bits = [_bits(group["exposure_bits"][name]) for name in ("planted", "control")]
+        said = [_percent(group["extracted"][name]) for name in ("planted", "control")]
+        row = [group["tenant"], group["kind"], str(group["copies"]), str(group["canaries"]), *bits]
+        table.add_row(*row, f"{group['p_no_more']:.3f}", *said)
+    console.print(table)
+    told = ", ".join(f"{name} ({reason})" for name, reason in facts["left_out"].items()) or "nobody"
+    console.print(f"not trained on: {told}; most is {facts['most_bits']} bits; 95 % intervals", markup=False)
+
+
+def _bits(found: dict[str, float]) -> str:
+    return f"{found['estimate']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
 
 
 def _contenders(settings: Settings, feature: Feature, names: list[str]) -> dict[str, Contender]:
