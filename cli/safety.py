@@ -10,7 +10,7 @@ from rich.progress import TaskID
 from rich.table import Table
 
 from cli.records import bar
-from cli.session import Json, console, print_json, short
+from cli.session import Json, console, neutral, print_json, short
 from ratchet.errors import BadInput
 from ratchet.features import Feature, load_feature
 from ratchet.files import write_json
@@ -20,6 +20,7 @@ from tasks.compare_releases import find_contender, serving
 from tasks.contenders import Contender, read_contender
 from tasks.memorisation import Plan, measure_memorisation
 from tasks.safety.measure import facts_of, try_suites, write_answers
+from tasks.safety.outside import FORMATS, read_outside
 from tasks.safety.suites import load_suites, own_suites
 
 RELEASES = (
@@ -132,6 +133,34 @@ def memorisation_(
     console.print(f"not trained on: {told}; most is {facts['most_bits']} bits; 95 % intervals", markup=False)
 
 
+@app.command("read")
+def read_(
+    files: Annotated[list[Path], typer.Argument(help="the champion's result file, then the candidate's if any")],
+    form: Annotated[str, typer.Option("--format", help=", ".join(FORMATS))],
+    out: Annotated[Path | None, typer.Option(help="write the facts there too")] = None,
+    as_json: Json = False,
+) -> None:
+    """Read what an outside scanner or suite found, into the shape of our own results.
+
+    Example: [bold]ratchet safety read garak-run.report.jsonl --format garak --json[/bold]
+    """
+    if len(files) > 2:
+        raise BadInput("at most two files: the champion's and the candidate's")
+    facts = read_outside(files, form)
+    if out is not None:
+        write_json(out, facts)
+    if as_json:
+        print_json(facts)
+        return
+    roles = ("champion", "candidate")[: len(files)]
+    table = Table("suite", "items", "measure", *roles)
+    for found in facts["suites"]:
+        measure = next(name for name in ("attack_success", "score") if name in found)
+        shares = [_percent(found[measure][role]) if role in found[measure] else "-" for role in roles]
+        table.add_row(neutral(found["suite"]), str(found["items"]), measure.replace("_", " "), *shares)
+    console.print(table)
+
+
 def _bits(found: dict[str, float]) -> str:
     return f"{found['estimate']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
 
@@ -167,4 +196,6 @@ def _show(facts: dict[str, Any], place: Path, *, as_json: bool) -> None:
 def _percent(share: dict[str, Any]) -> str:
     if share["estimate"] is None:
         return f"- ({share['unscored']} unscored)"
+    if share["low"] is None:
+        return f"{100 * share['estimate']:.1f}"
     return f"{100 * share['estimate']:.1f} ({100 * share['low']:.1f} to {100 * share['high']:.1f})"

@@ -118,6 +118,14 @@ class EvaluateParams(Section):
     seed: int
 
 
+class SafetyParams(Section):
+    """The safety suites that a run tries champion and candidate with, and at most how many items of each."""
+
+    suites: tuple[str, ...] = ()
+    items: int = Field(default=12, ge=1)
+    seed: int = 17
+
+
 class ReplayParams(Section):
     """How the replayer's customers and agents respond; it never touches the holdout's truth."""
 
@@ -142,6 +150,7 @@ class Params(Section):
     poison: PoisonParams
     tune: TuneParams
     evaluate: EvaluateParams
+    safety: SafetyParams = SafetyParams()
     replay: ReplayParams
 
     @property
