@@ -7,6 +7,7 @@ out. Both adapters are then asked for all of them, by likelihood and, through th
 
 from __future__ import annotations
 
+import os
 import random
 import tempfile
 from collections.abc import Callable, Sequence
@@ -88,6 +89,7 @@ def measure_memorisation(
     Raises:
         BadInput: there are no curated examples.
     """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch loads: threads that wait must not spin
     arm = _read_arm(params, settings)
     examples = read_examples(settings.repo / params.outputs / "curated" / "train.parquet")
     if plan.examples is not None and plan.examples < len(examples):
