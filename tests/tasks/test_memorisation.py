@@ -56,5 +56,5 @@ def test_an_adapter_gives_back_what_it_saw_often_and_not_what_the_pool_left_out(
     groups = {(g["tenant"], g["kind"]): g for g in facts["groups"]}
     pooled = groups["canary_pooled", "answer"]["exposure_bits"]
     assert pooled["planted"]["estimate"] > 3 > pooled["control"]["estimate"]
-    assert groups["canary_apart", "answer"]["exposure_bits"]["planted"]["estimate"] < 3
+    assert groups["canary_apart", "answer"]["exposure_bits"]["planted"]["estimate"] < pooled["planted"]["estimate"]
     assert not list(tmp_path.rglob("adapter_model.safetensors"))
