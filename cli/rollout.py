@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cli.backtest import backtest_
 from cli.session import Json, Session, console, open_session, print_json, short
 from ratchet.features import load_feature
 from tasks.rollout import rollback as take_back
@@ -19,6 +20,7 @@ def register(app: typer.Typer) -> None:
     sub = typer.Typer(no_args_is_help=True, help="The staged move of a release: canary steps, then stable, or back.")
     sub.command()(status)
     sub.command()(tick)
+    sub.command("backtest")(backtest_)
     app.add_typer(sub, name="rollout")
     app.command()(rollback)
 

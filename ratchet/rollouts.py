@@ -90,21 +90,24 @@ def _decide(rollout: Rollout, evidence: Evidence, in_step: int) -> tuple[Action,
     policy, share = rollout.policy, f"{rollout.share:.0%}"
     if (back := evidence.alarms.get("rollback")) is not None:
         return "rollback", f"Users on the canary fare worse, seen in {_named(back)} after {back.canary_users} of them:"
-    if rollout.paused:
-        return "hold", f"Paused by {rollout.paused}; `ratchet rollout resume {rollout.feature}` goes on:"
-    if (odd := evidence.alarms.get("hold")) is not None:
-        return "hold", f"{HELD[odd.signal] if odd.signal in HELD else f'{_named(odd)} changed.'} {ASK_A_PERSON}"
+    if (waits_for := _person_needed(rollout, evidence)) is not None:
+        return "hold", waits_for
     if in_step < policy.min_users:
         return "hold", f"{policy.min_users - in_step} more canary users are needed at {share}:"
     if rollout.step < len(policy.steps) - 1:
-        return (
-            "advance",
-            f"No alarm after {in_step} canary users at {share}, on to {policy.steps[rollout.step + 1]:.0%}:",
-        )
+        onto = f"{policy.steps[rollout.step + 1]:.0%}"
+        return "advance", f"No alarm after {in_step} canary users at {share}, on to {onto}:"
     margin = f"{100 * policy.margin:g} points"
     if evidence.is_proven:
         return "promote", f"Users on the canary fare no worse by {margin} or more:"
     return "hold", f"That users fare no worse by {margin} or more is not proven yet; {_missing(evidence)}:"
+
+
+def _person_needed(rollout: Rollout, evidence: Evidence) -> str | None:
+    if rollout.paused:
+        return f"Paused by {rollout.paused}; `ratchet rollout resume {rollout.feature}` goes on:"
+    odd = evidence.alarms.get("hold")
+    return f"{HELD.get(odd.signal, f'{_named(odd)} changed.')} {ASK_A_PERSON}" if odd is not None else None
 
 
 def evidence_facts(evidence: Evidence) -> dict[str, Any]:
