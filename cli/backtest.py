@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from cli.evidence import evidence_lines
 from cli.records import bar
 from cli.session import Json, console, neutral, print_json
 from ratchet.errors import BadInput
@@ -63,21 +64,14 @@ def _tell(found: Backtest) -> None:
     where = f" of segment {facts['segment']!r}" if facts["segment"] else ""
     by = f" by {facts['signal']}{where}" if facts["signal"] else ""
     console.print(f"{found.verdict}{by}, {facts['at']}, after {facts['outcomes']} canary users", markup=False)
-    low, high = (evidence["effect"][end] for end in ("low", "high"))
-    reach = f"{'?' if low is None else f'{100 * low:+.0f}'} to {'?' if high is None else f'{100 * high:+.0f}'}"
-    console.print(f"  users without a complaint: {reach} points; {evidence['users']['stable']} users on stable")
-    for signal in evidence["signals"]:
-        name = signal["signal"] + (f" [{signal['segment']}]" if signal["segment"] else "")
-        rates = "".join(f", {c} {signal[c]:.4g}" for c in ("canary", "stable") if signal.get(c) is not None)
-        wealth = f"{signal['log_wealth']:.2f} of {signal['needed_alone']:.2f}"
-        console.print(f"  {neutral(name):<22} log wealth {wealth}{rates}", markup=False)
+    for line in evidence_lines(evidence):
+        console.print(f"  {line}", markup=False)
     if found.verdict == "undecided":
         held = f"held by {facts['held_by']}" if facts["held_by"] else "nothing is proven yet"
-        missing = evidence["missing_canary_users"]
-        console.print(f"  {held}; about {missing} more canary users would prove it" if missing else f"  {held}")
+        console.print(f"  {held}", markup=False)
     console.print(
         f"  {rows['read']} rows read, {rows['rejected']} rejected, {rows['late']} too late, {rows['after_window']} after"
-        f" their user's window; {facts['users_on_both_channels']} users were on both channels (counted by the first)"
+        f" their user's window; {facts['users_on_both_channels']} users on both channels (the first counts)"
     )
     for line in facts["first_rejected"][:5]:
         console.print(f"    {neutral(line)}", markup=False)

@@ -29,7 +29,7 @@ class Rollout(BaseModel):
     """The record; `step` is the index of the canary step that traffic is at.
 
     `channel_version` is the move of the channel that the record speaks of; None before the candidate is on the canary.
-    `after_seq` and `after_feedback_seq` are the store's last records before the first try of this candidate against this
+    `after_seq` and `after_feedback_seq` are the last records before the first try of this candidate against this
     champion, which began at `proof_from`: what proves comes after them, what raises an alarm after `started_at`.
     `paused` says by whom.
     """

@@ -108,7 +108,7 @@ def test_rows_in_no_order_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_of_nothing_is_bad_input(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no row that could be used; the first: traffic.jsonl:1"):
+    with pytest.raises(BadInput, match=r"no row that could be used; the first: traffic\.jsonl:1"):
         run(tmp_path, ['"x"'])
 
 
