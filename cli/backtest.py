@@ -70,7 +70,7 @@ def _tell(found: Backtest) -> None:
         held = f"held by {facts['held_by']}" if facts["held_by"] else "nothing is proven yet"
         console.print(f"  {held}", markup=False)
     console.print(
-        f"  {rows['read']} rows read, {rows['rejected']} rejected, {rows['late']} too late, {rows['after_window']} after"
+        f"  {rows['read']} rows, {rows['rejected']} rejected, {rows['late']} too late, {rows['after_window']} after"
         f" their user's window; {facts['users_on_both_channels']} users on both channels (the first counts)"
     )
     for line in facts["first_rejected"][:5]:
