@@ -136,7 +136,7 @@ def silent(rng: np.random.Generator, runs: int, n: int, lines: dict[str, float])
     length = min(len(row) for side in seen for row in side)
     canary, control = (np.array([row[:length] for row in side], dtype=np.float64) for side in seen)
     found = shares(Streams(canary, control, drawn, drawn, 0.8), {k: v for k, v in lines.items() if "ratchet" not in k})
-    complaint = bets(1.0 - (~happy & speaks), drawn) + math.log(OUTCOME_WEIGHT / (OUTCOME_WEIGHT + 1))
+    complaint = bets((happy | ~speaks).astype(np.float64), drawn) + math.log(OUTCOME_WEIGHT / (OUTCOME_WEIGHT + 1))
     praise = bets((happy & speaks).astype(np.float64), drawn) - math.log(OUTCOME_WEIGHT + 1)
     found["ratchet"] = float((np.logaddexp(complaint, praise).max(axis=1) >= LINE).mean())
     return found

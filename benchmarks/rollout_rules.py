@@ -43,7 +43,7 @@ def bets(y: Floats, drawn: Floats, p: float = 0.5, side: float = -1.0) -> Floats
     n_runs, n_users = y.shape
     game, expected = Wealths(), Expectation(n_runs)
     game.add([side] * n_runs, [0.0] * n_runs)
-    path = np.empty((n_runs, n_users), dtype=np.float32)
+    path: Floats = np.empty((n_runs, n_users))
     for t in range(n_users):
         game.play(y[:, t], is_canary=drawn[:, t], p=p, mean=expected.mean, variance=expected.variance)
         expected.learn(y[:, t])

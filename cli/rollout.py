@@ -127,9 +127,17 @@ def start_(
     Example: [bold]ratchet rollout start support_routing rel_3f… --reason "the outage was not its fault"[/bold]
     """
     with open_session() as session:
-        asked = {"feature": load_feature(session.settings.repo, feature), "release_id": release}
-        facts = {"now": datetime.now(UTC), "by": getpass.getuser(), "reason": reason}
-        found = start_again(session.store, session.channels, session.ledger, session.releases, **asked, **facts)
+        found = start_again(
+            session.store,
+            session.channels,
+            session.ledger,
+            session.releases,
+            feature=load_feature(session.settings.repo, feature),
+            release_id=release,
+            now=datetime.now(UTC),
+            by=getpass.getuser(),
+            reason=reason,
+        )
     console.print(f"{found.rollout_id}: {short(release)} is on the canary for {found.share:.0%} of the users")
 
 
