@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -32,9 +32,11 @@ from benchmarks.lab_world import (
     said_in,
     victim_and_goal,
 )
-from ratchet.features import GatePolicy, RolloutPolicy
+from ratchet.evidence import UserOutcome
+from ratchet.features import GatePolicy
 from ratchet.params import Params
-from ratchet.rollouts import Rollout, UserOutcome, decide_tick
+from ratchet.rollout_policy import RolloutPolicy
+from ratchet.rollouts import Rollout, decide_tick
 from tasks.balance import Row, balance, split
 from tasks.curate import Ledger, one_per_cluster, reliability_in, to_examples, without_label_noise, without_suspects
 from tasks.gate import Looks, PairedScores, decide
@@ -222,15 +224,16 @@ class Loop:
         outcomes: list[UserOutcome] = []
         for begin in range(0, MOST_USERS, TICK):
             for n in range(begin, begin + TICK):
-                channel = "canary" if share[n] < record.share else "stable"
+                channel: Literal["stable", "canary"] = "canary" if share[n] < record.share else "stable"
                 complains = SLIP - 0.04 if right[channel][n] else COMPLAIN
-                outcomes.append(UserOutcome(f"u{n}", channel, START + timedelta(seconds=n), moods[n] >= complains))
+                at, shares = START + timedelta(seconds=n), {"complaint": float(moods[n] < complains)}
+                outcomes.append(UserOutcome(f"u{n}", channel, at, at, shares, chance=record.share))
             action = decide_tick(record, outcomes).action
             if action in ("promote", "rollback"):
                 return action == "promote"
             if action == "advance":
-                at = START + timedelta(seconds=begin + TICK)
-                record = record.model_copy(update={"step": record.step + 1, "step_started_at": at})
+                stepped_at = START + timedelta(seconds=begin + TICK)
+                record = record.model_copy(update={"step": record.step + 1, "step_started_at": stepped_at})
         return False
 
     def _label(self, cycle: int) -> Holdout:

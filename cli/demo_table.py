@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from cli.evidence import evidence_lines
 from cli.session import Session, console, neutral
 from ratchet.files import read_json
 from ratchet.runs import Run
@@ -82,10 +83,9 @@ def _print_online(session: Session, run: Run) -> None:
     document = session.store.document("rollout", run.rollout_id) if run.rollout_id else None
     if document is None:
         return
-    evidence = document.body.get("evidence") or {}
     console.print(f"\n  rollout: {document.body['state']}", markup=False)
-    for key, value in sorted(evidence.items()):
-        console.print(f"    {key}: {value}", markup=False)
+    for line in evidence_lines(document.body.get("evidence") or {}):
+        console.print(f"    {line}", markup=False)
 
 
 def _print_next(run: Run) -> None:

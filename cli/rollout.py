@@ -1,17 +1,28 @@
-"""`ratchet rollout status|tick` and `ratchet rollback`: how a release goes live, and comes back."""
+"""`ratchet rollout` and `ratchet rollback`: how a release goes live, who may step in, and how it comes back."""
 
 from __future__ import annotations
 
 import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from cli.backtest import backtest_
+from cli.evidence import evidence_lines
 from cli.session import Json, Session, console, open_session, print_json, short
+from ratchet.channels import Channels
 from ratchet.features import load_feature
+from ratchet.ledger import Ledger
+from ratchet.store import Store
 from tasks.rollout import rollback as take_back
 from tasks.rollout import tick_all
+from tasks.steer_rollout import abort, pause, promote, resume, start_again
+
+FeatureName = Annotated[str, typer.Argument(help="the feature")]
+Reason = Annotated[str, typer.Option(help="why; the ledger keeps it", prompt="why (the ledger keeps it)")]
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +30,12 @@ def register(app: typer.Typer) -> None:
     sub = typer.Typer(no_args_is_help=True, help="The staged move of a release: canary steps, then stable, or back.")
     sub.command()(status)
     sub.command()(tick)
+    sub.command("pause")(pause_)
+    sub.command("resume")(resume_)
+    sub.command("abort")(abort_)
+    sub.command("promote")(promote_)
+    sub.command("start")(start_)
+    sub.command("backtest")(backtest_)
     app.add_typer(sub, name="rollout")
     app.command()(rollback)
 
@@ -60,6 +77,77 @@ def tick(as_json: Json = False) -> None:
             console.print("no rollout is running")
 
 
+def pause_(feature: FeatureName, reason: Reason) -> None:
+    """Hold a rollout where it is. An alarm still takes the canary back.
+
+    Example: [bold]ratchet rollout pause support_routing --reason "holiday traffic"[/bold]
+    """
+    with _steering(feature) as (parts, by, _):
+        pause(*parts, feature, by=by, reason=reason)
+    console.print(f"the rollout of {feature} is paused; `ratchet rollout resume {feature}` goes on")
+
+
+def resume_(feature: FeatureName, reason: Reason) -> None:
+    """Let a paused rollout go on; what users said meanwhile counts.
+
+    Example: [bold]ratchet rollout resume support_routing --reason "holidays are over"[/bold]
+    """
+    with _steering(feature) as (parts, by, _):
+        resume(*parts, feature, by=by, reason=reason)
+    console.print(f"the rollout of {feature} goes on with the next tick")
+
+
+def abort_(feature: FeatureName, reason: Reason) -> None:
+    """End a rollout: everybody gets the release that is stable.
+
+    Example: [bold]ratchet rollout abort support_routing --reason "a better one is coming"[/bold]
+    """
+    with _steering(feature) as (parts, by, now):
+        stable = abort(*parts, feature, now=now, by=by, reason=reason)
+    console.print(f"{feature} serves {short(stable)} to everyone")
+
+
+def promote_(feature: FeatureName, reason: Reason) -> None:
+    """Put the canary on stable without the rule's proof. The ledger keeps who said so, why, and the evidence then.
+
+    Example: [bold]ratchet rollout promote support_routing --reason "forty users a year; reviewed by hand"[/bold]
+    """
+    with _steering(feature) as (parts, by, now):
+        found = promote(*parts, feature, now=now, by=by, reason=reason)
+    console.print(f"{feature} serves {short(found.candidate_id)} to everyone, on the word of {by}")
+
+
+def start_(
+    feature: FeatureName,
+    release: Annotated[str, typer.Argument(help="the id of an approved release, as `ratchet release list` shows it")],
+    reason: Reason,
+) -> None:
+    """Try an approved release (again) against the one that is stable; what was proven of it before still counts.
+
+    Example: [bold]ratchet rollout start support_routing rel_3f… --reason "the outage was not its fault"[/bold]
+    """
+    with open_session() as session:
+        found = start_again(
+            session.store,
+            session.channels,
+            session.ledger,
+            session.releases,
+            feature=load_feature(session.settings.repo, feature),
+            release_id=release,
+            now=datetime.now(UTC),
+            by=getpass.getuser(),
+            reason=reason,
+        )
+    console.print(f"{found.rollout_id}: {short(release)} is on the canary for {found.share:.0%} of the users")
+
+
+@contextmanager
+def _steering(feature: str) -> Iterator[tuple[tuple[Store, Channels, Ledger], str, datetime]]:
+    with open_session() as session:
+        load_feature(session.settings.repo, feature)
+        yield (session.store, session.channels, session.ledger), getpass.getuser(), datetime.now(UTC)
+
+
 def rollback(
     feature: Annotated[str, typer.Argument(help="the feature whose former release comes back")],
     reason: Annotated[str, typer.Option(help="why; the ledger keeps it")] = "asked for by hand",
@@ -81,14 +169,13 @@ def roll_back(session: Session, feature: str, reason: str) -> str:
     return session.channels.read(feature).stable
 
 
-def print_rollout(body: dict[str, object]) -> None:
-    """Print one rollout's record."""
-    policy = body["policy"]
-    assert isinstance(policy, dict)
-    where = f"{body['state']}, step {body['step']} of {policy['steps']}"
+def print_rollout(body: dict[str, Any]) -> None:
+    """Print one rollout's record and its evidence."""
+    paused = f", paused by {body['paused']}" if body.get("paused") else ""
+    where = f"{body['state']}{paused}, step {body['step']} of {body['policy']['steps']}"
     console.print(f"{body['rollout_id']} {body['feature']}: {where}", markup=False)
     console.print(f"  {short(str(body['champion_id']))} -> {short(str(body['candidate_id']))}")
-    log = body.get("log") or []
-    assert isinstance(log, list)
-    for line in log[-5:]:
+    for line in evidence_lines(body.get("evidence") or {}):
+        console.print(f"  {line}", markup=False)
+    for line in (body.get("log") or [])[-5:]:
         console.print(f"  {line}", markup=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from ratchet.contract import Term
 from ratchet.errors import BadInput, SettingsInvalid, UnknownFeature
 from ratchet.params import Section, Share, explain
 from ratchet.pii import ENTITIES, PATTERNS, Selection
+from ratchet.rollout_policy import RolloutPolicy
 
 # Regions whose national numbers are known; which recognisers they mean: tasks/ner.py.
 REGIONS = (
@@ -49,23 +49,6 @@ class GatePolicy(Section):
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     min_items: int = Field(default=20, ge=1)
     anchor_margin: float = Share
-
-
-class RolloutPolicy(Section):
-    """Canary steps (shares of users), the error of the online test, and the loss that is tolerated."""
-
-    steps: tuple[float, ...] = (0.2, 0.5)
-    alpha: float = Field(default=0.05, gt=0, lt=0.5)
-    margin: float = Field(default=0.05, ge=0, lt=1)
-    outcome_window_s: float = Field(default=86400, ge=0)
-    min_users: int = Field(default=20, ge=1)
-
-    @field_validator("steps")
-    @classmethod
-    def _steps_rise(cls, steps: tuple[float, ...]) -> tuple[float, ...]:
-        if not steps or not all(low < high for low, high in pairwise((0, *steps))) or steps[-1] >= 1:
-            raise ValueError("the steps are shares of users that rise between 0 and 1 and end below 1, as [0.2, 0.5]")
-        return steps
 
 
 class ApprovalPolicy(Section):

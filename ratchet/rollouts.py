@@ -1,31 +1,37 @@
-"""Rollouts: the record of a staged move, users' outcomes as its evidence, and the pure decisions about it."""
+"""Rollouts: the record of a staged move, and the pure decisions about it; what users say is ratchet/evidence.py."""
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from ratchet.channels import ChannelState, Move
-from ratchet.features import RolloutPolicy
-from ratchet.records import Feedback, Interaction
-from ratchet.stats import bet_log_wealth, differences_missing, highest_log_wealth, wilson_interval
+from ratchet.evidence import Alarm, Evidence, UserOutcome, weigh
+from ratchet.rollout_policy import OUTCOME, RolloutPolicy
 
 KIND = "rollout"
 LOG_KEPT = 50
-IMPLICIT = ("rephrase", "escalation", "abandon")
+HELD = {
+    "split": "The users are not split as they should be, so what they show is not to be trusted.",
+    "response": "The share of users who say anything changed, so complaints are not to be compared.",
+    "length": "The answers' length changed by more than is tolerated.",
+}
+ASK_A_PERSON = "A person decides (`ratchet rollout promote` or `abort`):"
+
+Action = Literal["hold", "advance", "promote", "rollback"]
 
 
 class Rollout(BaseModel):
     """The record; `step` is the index of the canary step that traffic is at.
 
     `channel_version` is the move of the channel that the record speaks of; None before the candidate is on the canary.
-    `after_seq` and `after_feedback_seq` are the store's last records before the rollout; evidence comes after them.
+    `after_seq` and `after_feedback_seq` are the last records before the first try of this candidate against this
+    champion, which began at `proof_from`: what proves comes after them, what raises an alarm after `started_at`.
+    `paused` says by whom.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,6 +50,9 @@ class Rollout(BaseModel):
     channel_version: int | None = None
     after_seq: int = 0
     after_feedback_seq: int = 0
+    proof_from: datetime | None = None
+    output_schema: dict[str, Any] | None = None
+    paused: str = ""
     evidence: dict[str, Any] = {}
     log: tuple[str, ...] = ()
 
@@ -53,112 +62,71 @@ class Rollout(BaseModel):
         return self.policy.steps[self.step]
 
 
-class UserOutcome(NamedTuple):
-    """One user under a rollout: which release they met first, when that was decided, whether they complained."""
-
-    user_id: str
-    channel: str
-    at: datetime
-    is_good: bool
-
-
 class TickDecision(NamedTuple):
     """What a tick should do, why, and on which numbers."""
 
-    action: Literal["hold", "advance", "promote", "rollback"]
+    action: Action
     reasons: tuple[str, ...]
     evidence: dict[str, Any]
 
 
-def user_outcomes(
-    rollout: Rollout, interactions: Iterable[Interaction], feedbacks: Iterable[Feedback], *, now: datetime
-) -> list[UserOutcome]:
-    """One outcome per user, ordered by when it was decided.
-
-    The unit is the user, who is what is randomised: answers to one user are not independent. A user belongs to the
-    channel of their first answer under this rollout. The outcome is decided once, a window after that answer:
-    bad if any feedback up to then says that an answer was wrong, else good - silence counts as no complaint. Feedback
-    that comes later changes nothing, so that what was counted stays as it was counted. Fallback answers are left out.
-    """
-    window = timedelta(seconds=rollout.policy.outcome_window_s)
-    first: dict[str, Interaction] = {}
-    owner: dict[str, str] = {}
-    for interaction in sorted(interactions, key=lambda i: (i.at, i.interaction_id)):
-        if interaction.fallback or interaction.at < rollout.started_at or interaction.user_id is None:
-            continue
-        if interaction.release_id not in (rollout.champion_id, rollout.candidate_id):
-            continue
-        first.setdefault(interaction.user_id, interaction)
-        owner[interaction.interaction_id] = interaction.user_id
-    unhappy = {
-        user
-        for f in feedbacks
-        if is_negative(f) and (user := owner.get(f.interaction_id)) is not None and f.at <= first[user].at + window
-    }
-    outcomes = [
-        UserOutcome(user, _channel_of(rollout, met), met.at + window, user not in unhappy)
-        for user, met in first.items()
-        if met.at + window < now  # a complaint at the very end of the window still counts
-    ]
-    return sorted(outcomes, key=lambda o: (o.at, o.user_id))
-
-
-def is_negative(feedback: Feedback) -> bool:
-    """Whether a feedback says that the answer was wrong."""
-    if feedback.kind in ("thumb", "accept", "rating"):
-        return float(feedback.value) < 0.5
-    if feedback.kind in IMPLICIT:
-        return float(feedback.value) >= 0.5
-    return feedback.kind == "correction"
-
-
-def paired_differences(outcomes: Sequence[UserOutcome]) -> list[float]:
-    """Canary minus control: each canary outcome against the mean of the control outcomes since the last pairing.
-
-    A canary outcome waits for a first control outcome. Who is paired with whom depends on the order of the users and
-    never on an outcome, which the betting test needs.
-    """
-    differences: list[float] = []
-    waiting: deque[float] = deque()
-    block: list[float] = []
-    for outcome in outcomes:
-        (waiting if outcome.channel == "canary" else block).append(float(outcome.is_good))
-        if waiting and block:
-            differences.append(waiting.popleft() - sum(block) / len(block))
-            block = []
-    return differences
-
-
 def decide_tick(rollout: Rollout, outcomes: Sequence[UserOutcome]) -> TickDecision:
-    """Back, wait, one step on, or stable: the betting test both ways on all users of the rollout so far.
+    """Back, wait, one step on, or stable, from the outcomes of all users of this release so far.
 
-    Back once the wealth of "the canary is worse" has reached 1/alpha, at any moment. A step on after `min_users` canary
-    users at the present share. Stable only from the last step, and only while the wealth of "the canary is better than
-    the champion minus the margin" stands at 1/alpha: no alarm is not proof.
+    Back once the joint wealth of the signals has reached 1/alpha, at any moment, and also where the rollout is paused.
+    A step on after `min_users` canary users at the present share. Stable only from the last step, and only while the
+    lower confidence sequence clears minus the margin: no alarm is not proof. A signal that asks for a person holds.
     """
     policy = rollout.policy
-    needed = math.log(1 / policy.alpha)
-    differences = paired_differences(outcomes)
-    shifted = [d + policy.margin for d in differences]
-    worse, clear = highest_log_wealth([-d for d in differences]), bet_log_wealth(shifted)
-    evidence = _evidence(outcomes, worse=worse, clear=clear, needed=needed, pairs=len(differences))
-    in_step = sum(o.channel == "canary" and _met_at(rollout, o) >= rollout.step_started_at for o in outcomes)
+    evidence = weigh(policy, outcomes, alarms_from=rollout.started_at)
+    facts = evidence_facts(evidence)
     told = _told(evidence)
-    if worse >= needed:
-        return TickDecision("rollback", ("Users on the canary fare worse:", told), evidence)
+    in_step = sum(o.channel == "canary" and o.met_at >= rollout.step_started_at for o in outcomes)
+    action, reason = _decide(rollout, evidence, in_step)
+    return TickDecision(action, (reason, told), facts)
+
+
+def _decide(rollout: Rollout, evidence: Evidence, in_step: int) -> tuple[Action, str]:
+    policy, share = rollout.policy, f"{rollout.share:.0%}"
+    if (back := evidence.alarms.get("rollback")) is not None:
+        return "rollback", f"Users on the canary fare worse, seen in {_named(back)} after {back.canary_users} of them:"
+    if (waits_for := _person_needed(rollout, evidence)) is not None:
+        return "hold", waits_for
     if in_step < policy.min_users:
-        missing = f"{policy.min_users - in_step} more canary users are needed at {rollout.share:.0%}:"
-        return TickDecision("hold", (missing, told), evidence)
+        return "hold", f"{policy.min_users - in_step} more canary users are needed at {share}:"
     if rollout.step < len(policy.steps) - 1:
-        on = (
-            f"No alarm after {in_step} canary users at {rollout.share:.0%}, on to {policy.steps[rollout.step + 1]:.0%}:"
-        )
-        return TickDecision("advance", (on, told), evidence)
+        onto = f"{policy.steps[rollout.step + 1]:.0%}"
+        return "advance", f"No alarm after {in_step} canary users at {share}, on to {onto}:"
     margin = f"{100 * policy.margin:g} points"
-    if clear >= needed:
-        return TickDecision("promote", (f"Users on the canary fare no worse by {margin} or more:", told), evidence)
-    unproven = f"That users fare no worse by {margin} or more is not proven yet; {_missing(shifted, needed)}:"
-    return TickDecision("hold", (unproven, told), evidence)
+    if evidence.is_proven:
+        return "promote", f"Users on the canary fare no worse by {margin} or more:"
+    return "hold", f"That users fare no worse by {margin} or more is not proven yet; {_missing(evidence)}:"
+
+
+def _person_needed(rollout: Rollout, evidence: Evidence) -> str | None:
+    if rollout.paused:
+        return f"Paused by {rollout.paused}; `ratchet rollout resume {rollout.feature}` goes on:"
+    odd = evidence.alarms.get("hold")
+    return f"{HELD.get(odd.signal, f'{_named(odd)} changed.')} {ASK_A_PERSON}" if odd is not None else None
+
+
+def evidence_facts(evidence: Evidence) -> dict[str, Any]:
+    """The evidence as the record keeps it and people read it."""
+    low, high = evidence.effect()
+    facts: dict[str, Any] = {
+        "log_wealth": round(evidence.log_wealth("rollback"), 4),
+        "log_wealth_needed": round(evidence.needed, 4),
+        "users": dict(evidence.users),
+        "proof": {name: round(wealth, 4) for name, wealth in evidence.proofs.items()},
+        "effect": {"low": low, "high": high},
+        "missing_canary_users": evidence.missing(),
+        "alarms": {a: {"signal": f.signal, "segment": f.segment} for a, f in evidence.alarms.items()},
+    }
+    facts["signals"] = [
+        {key: round(value, 4) if isinstance(value, float) else value for key, value in signal.items()}
+        for signal in evidence.standing()
+    ]
+    return facts
 
 
 def catch_up(rollout: Rollout, state: ChannelState, *, at: datetime, why: str) -> Rollout:
@@ -176,6 +144,8 @@ def catch_up(rollout: Rollout, state: ChannelState, *, at: datetime, why: str) -
         changes = {"step": max(step, 0), "step_started_at": at}
         if rollout.channel_version is None:
             changes |= {"started_at": at, "champion_id": state.stable}
+            if state.stable != rollout.champion_id:
+                changes["proof_from"] = None  # against another champion nothing was proven yet
     elif state.stable == rollout.candidate_id:
         changes = {"state": "promoted"}
     elif rollout.channel_version is not None:
@@ -206,44 +176,24 @@ def event_of(before: Move, after: Move) -> tuple[str, str]:
     return "rollback", before.canary or before.stable
 
 
-def _channel_of(rollout: Rollout, interaction: Interaction) -> str:
-    return "canary" if interaction.release_id == rollout.candidate_id else "stable"
+def _named(alarm: Alarm) -> str:
+    return f"`{alarm.signal}`" + (f" of segment {alarm.segment!r}" if alarm.segment else "")
 
 
-def _met_at(rollout: Rollout, outcome: UserOutcome) -> datetime:
-    return outcome.at - timedelta(seconds=rollout.policy.outcome_window_s)
-
-
-def _evidence(
-    outcomes: Sequence[UserOutcome], *, worse: float, clear: float, needed: float, pairs: int
-) -> dict[str, Any]:
-    evidence: dict[str, Any] = {
-        "log_wealth_worse": round(worse, 4),
-        "log_wealth_clear": round(clear, 4),
-        "log_wealth_needed": round(needed, 4),
-        "pairs": pairs,
-    }
-    for channel in ("stable", "canary"):
-        seen = [o for o in outcomes if o.channel == channel]
-        good = sum(o.is_good for o in seen)
-        low, high = wilson_interval(good, len(seen))
-        rate = round(good / len(seen), 4) if seen else None
-        found = {"users": len(seen), "good": good, "rate": rate, "low": round(low, 4), "high": round(high, 4)}
-        evidence[channel] = found
-    return evidence
-
-
-def _told(evidence: dict[str, Any]) -> str:
+def _told(evidence: Evidence) -> str:
+    rates, users = evidence.rates(OUTCOME), evidence.users
     parts = []
     for channel, name in (("canary", "new"), ("stable", "old")):
-        found = evidence[channel]
-        share = f" ({100 * found['rate']:.0f} %)" if found["users"] else ""
-        parts.append(f"{name} {found['good']} of {found['users']} users without a complaint{share}")
-    return ", ".join(parts) + "."
+        rate = rates[channel]
+        share = "nobody has said anything yet" if rate is None else f"{100 * (1 - rate):.0f} % without a complaint"
+        parts.append(f"{name} {users[channel]} users, {share if users[channel] else 'none judged yet'}")
+    return "; ".join(parts) + "."
 
 
-def _missing(shifted: Sequence[float], needed: float) -> str:
-    missing = differences_missing(shifted, needed)
+def _missing(evidence: Evidence) -> str:
+    if evidence.rates(OUTCOME)["canary"] is None:
+        return "nobody has said anything of an answer, so silence tells nothing"
+    missing = evidence.missing()
     if missing is None:
         return "at the present rates it never will be"
     return f"about {max(missing, 1)} more canary users would prove it"

@@ -1,4 +1,4 @@
-"""Intervals, exact paired tests and the betting test that the gate and the rollouts decide by.
+"""Intervals and exact paired tests that the gate decides by; a rollout bets (ratchet/betting.py).
 
 Differences are always new minus old, higher is better. Each formula cites its source, and tests/ratchet/test_stats.py
 checks it on known answers.
@@ -7,7 +7,6 @@ checks it on known answers.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import NamedTuple
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-BETS: Floats = np.geomspace(0.02, 0.8, 16)
 RESAMPLES = 4000
 FLIPS = 99_999
 EXACT_PAIRS = 16  # up to so many non-zero differences every pattern of signs is counted
@@ -185,44 +183,6 @@ def not_better_p(
     if margin == 0.0:
         return exact_mcnemar_greater(gains, losses)
     return exact_margin_greater(gains, losses, len(pairs), margin, gamma=alpha / 20)
-
-
-def bet_log_wealth_path(differences: Sequence[float], bets: Floats = BETS) -> Floats:
-    """The log wealth after each difference of one who bets that their mean is above 0; shape like `differences`.
-
-    The mixture over fixed bets b of the products of (1 + b x) (Waudby-Smith & Ramdas, JRSS-B 86(1), 2024, section 4).
-    While the mean given the past is 0 or less, wealth ever reaches 1/alpha with probability alpha at most (Ville's
-    inequality), however often it is looked at. Differences are at least -1, so that no bet can lose all it has.
-    """
-    growth = np.log1p(np.outer(np.asarray(differences, dtype=np.float64), bets))
-    path: Floats = np.logaddexp.reduce(np.cumsum(growth, axis=0), axis=1) - math.log(len(bets))
-    return path
-
-
-def bet_log_wealth(differences: Sequence[float], bets: Floats = BETS) -> float:
-    """The last value of `bet_log_wealth_path`; 0 without differences."""
-    return float(bet_log_wealth_path(differences, bets)[-1]) if differences else 0.0
-
-
-def highest_log_wealth(differences: Sequence[float], bets: Floats = BETS) -> float:
-    """The highest value of `bet_log_wealth_path`, 0 at least: what counts where any moment may raise the alarm."""
-    return max(0.0, float(bet_log_wealth_path(differences, bets).max())) if differences else 0.0
-
-
-def differences_missing(differences: Sequence[float], needed: float, limit: int = 100_000) -> int | None:
-    """About how many more differences like those seen take the log wealth to `needed`.
-
-    None where it does not grow at the present rate, or would take more than `limit`.
-    """
-    if not differences:
-        return None
-    growth = np.log1p(np.outer(np.asarray(differences, dtype=np.float64), BETS)).mean(axis=0)
-
-    def is_enough(n: int) -> bool:
-        return float(np.logaddexp.reduce(n * growth)) - math.log(len(BETS)) >= needed
-
-    total = bisect_left(range(limit + 1), True, key=is_enough)
-    return max(total - len(differences), 0) if total <= limit else None
 
 
 def _joined(one: float, other: float, phi: float) -> float:

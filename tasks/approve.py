@@ -73,6 +73,7 @@ def carry_out(settings: Settings, store: Store, ledger: Ledger, channels: Channe
         salt=run.run_id,
         now=datetime.now(UTC),
         approval=run.run_id,
+        output_schema=feature.output_schema,
     )
     return change_run(store, run_id, version=tagged, rollout_id=rollout.rollout_id)
 

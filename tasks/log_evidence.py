@@ -17,8 +17,8 @@ import numpy as np
 
 from ratchet.clustered import clustered_interval
 from ratchet.errors import BadInput, BadRecord
+from ratchet.outcomes import is_negative
 from ratchet.records import Feedback, Interaction, Rejected, read_jsonl
-from ratchet.rollouts import is_negative
 from ratchet.stats import Difference
 from tasks.wording import points
 
@@ -134,7 +134,7 @@ def canary_log(release_id: str, interactions: Iterable[Interaction], feedbacks: 
     """
     drawn = [i for i in interactions if i.propensity is not None and i.propensity < 1 and not i.fallback]
     own = [i.at for i in drawn if i.release_id == release_id]
-    bad = {f.interaction_id for f in feedbacks if is_negative(f)}
+    bad = {f.interaction_id for f in feedbacks if is_negative(f.kind, f.value)}
     return [
         Logged(
             i.release_id == release_id, float(i.interaction_id not in bad), i.propensity, i.user_id or i.interaction_id

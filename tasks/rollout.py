@@ -9,7 +9,7 @@ channel even where nothing changes, so that a step that was being decided meanwh
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -18,10 +18,11 @@ from pydantic import BaseModel
 
 from ratchet.channels import Canary, Channels, ChannelState, Move
 from ratchet.errors import BadInput, RatchetError, StaleChannel, StaleRecord
-from ratchet.features import RolloutPolicy
 from ratchet.files import sha256_text
 from ratchet.ledger import Ledger
-from ratchet.rollouts import KIND, Rollout, catch_up, decide_tick, earlier_stable, event_of, user_outcomes
+from ratchet.outcomes import user_outcomes
+from ratchet.rollout_policy import RolloutPolicy
+from ratchet.rollouts import KIND, Rollout, catch_up, decide_tick, earlier_stable, event_of
 from ratchet.store import Document, Store
 from ratchet.store import feedback as feedback_table
 from ratchet.store import interactions as interactions_table
@@ -59,10 +60,12 @@ def start(  # noqa: PLR0913 - all of them are facts of the rollout, by keyword
     salt: str,
     now: datetime,
     approval: str,
+    output_schema: dict[str, Any] | None = None,
 ) -> Rollout:
     """Begin a rollout. Called again for the same approval it is the same rollout.
 
-    Where another rollout has the canary, this one waits for its end; a tick takes it up then.
+    Where another rollout has the canary, this one waits for its end; a tick takes it up then. Of a candidate that was
+    tried against the same champion before, what users said then goes on counting for the proof, and only for it.
 
     Raises:
         BadInput: the candidate serves already, or the policy leaves no user on stable to compare with.
@@ -81,7 +84,9 @@ def start(  # noqa: PLR0913 - all of them are facts of the rollout, by keyword
             approval=approval,
             after_seq=_last_seq(store, interactions_table),
             after_feedback_seq=_last_seq(store, feedback_table),
+            output_schema=output_schema,
         )
+        rollout = _with_earlier_proof(store, rollout)
         store.create_document(KIND, rollout_id, feature, rollout.model_dump(mode="json"))
     found = settle(store, channels, ledger, rollout_id, now=now)
     if found.rollout.state == "running" and found.rollout.channel_version is None:
@@ -195,8 +200,13 @@ def note_moves(channels: Channels, ledger: Ledger, feature: str) -> None:
         ledger.append_once(event, subject, **facts, by=after.by, reason=after.reason)
 
 
-def move_step(channels: Channels, found: Found, *, step: int, now: datetime, reason: str) -> None:
-    """Move the pointer of a rollout's channel: to a canary step, past the last one to stable, -1 is back."""
+def move_step(
+    channels: Channels, found: Found, *, step: int, now: datetime, reason: str, by: str | None = None
+) -> None:
+    """Move the pointer of a rollout's channel: to a canary step, past the last one to stable, -1 is back.
+
+    `by`: the person who decided it; the evidence did where nobody is named.
+    """
     rollout, steps = found.rollout, found.rollout.policy.steps
     mine = {"release_id": rollout.candidate_id, "salt": rollout.salt, "rollout_id": rollout.rollout_id}
     channels.move(
@@ -205,7 +215,7 @@ def move_step(channels: Channels, found: Found, *, step: int, now: datetime, rea
         canary=Canary.model_validate({**mine, "share": steps[step]}) if 0 <= step < len(steps) else None,
         expected_version=found.channel.version,
         at=now,
-        by=rollout.rollout_id,
+        by=by or rollout.rollout_id,
         reason=reason,
     )
 
@@ -213,10 +223,14 @@ def move_step(channels: Channels, found: Found, *, step: int, now: datetime, rea
 def _step(store: Store, channels: Channels, ledger: Ledger, found: Found, now: datetime) -> TickReport:
     rollout = found.rollout
     outcomes = user_outcomes(
-        rollout,
         (i for _, i in store.interactions(rollout.feature, after_seq=rollout.after_seq)),
         (f for _, _, f in store.feedback(rollout.feature, after_seq=rollout.after_feedback_seq)),
+        champion_id=rollout.champion_id,
+        candidate_id=rollout.candidate_id,
+        window=timedelta(seconds=rollout.policy.outcome_window_s),
+        since=rollout.proof_from or rollout.started_at,
         now=now,
+        output_schema=rollout.output_schema,
     )
     decision = decide_tick(rollout, outcomes)
     after = rollout.model_copy(update={"evidence": decision.evidence})
@@ -244,6 +258,18 @@ def _place(store: Store, channels: Channels, ledger: Ledger, found: Found, now: 
         return _report(rollout, "hold", (OVERTAKEN,))
     settle(store, channels, ledger, rollout.rollout_id, now=now)
     return _report(rollout, "start", (reason,))
+
+
+def _with_earlier_proof(store: Store, rollout: Rollout) -> Rollout:
+    """The record with the begin of the first try of the same candidate against the same champion."""
+    pair = (rollout.champion_id, rollout.candidate_id)
+    tries = [Rollout.model_validate(d.body) for d in store.documents(KIND, rollout.feature)]
+    tried = [t for t in tries if (t.champion_id, t.candidate_id) == pair and t.channel_version is not None]
+    if not tried:
+        return rollout
+    first = min(tried, key=lambda t: t.proof_from or t.started_at)
+    begin = {"after_seq": first.after_seq, "after_feedback_seq": first.after_feedback_seq}
+    return rollout.model_copy(update={**begin, "proof_from": first.proof_from or first.started_at})
 
 
 def _champion_of(channels: Channels, feature: str, candidate_id: str, policy: RolloutPolicy) -> str:

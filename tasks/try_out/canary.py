@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ratchet.stats import BETS
+from ratchet.betting import EFFECTS, KEPT, MOST
 from tasks.try_out.counts import Counts, Rate
 
 ALPHA = 0.05
@@ -84,10 +84,16 @@ def bound_needed(base: float, worse: float, alpha: float = ALPHA) -> int:
 
 def ratchet_needed(base: float, worse: float, alpha: float = ALPHA, limit: int = 10_000_000) -> int:
     """Pairs (one answer of each release) after which the betting test's wealth, at its mean growth, reaches 1/alpha."""
-    only_new, only_old = worse * (1 - base), base * (1 - worse)
-    growth = only_new * np.log1p(BETS) + only_old * np.log1p(-BETS)
+    middle = (base + worse) / 2  # expected of either release once both were seen
+    bets = np.minimum(EFFECTS / (middle * (1 - middle)), MOST / (max(middle, 1 - middle) / 2))
+    growth = sum(
+        share * np.log1p(side * bets / 2 * (bad - middle))
+        for side, rate in ((1, worse), (-1, base))
+        for bad, share in ((1, rate), (0, 1 - rate))
+    )
 
     def is_enough(n: int) -> bool:
-        return float(np.logaddexp.reduce(n * growth)) - math.log(len(BETS)) >= math.log(1 / alpha)
+        spread = math.log((1 - KEPT) / len(EFFECTS))
+        return float(np.logaddexp.reduce(n * growth)) + spread >= math.log(1 / alpha)
 
     return bisect_left(range(limit), True, key=is_enough)

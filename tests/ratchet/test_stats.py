@@ -9,14 +9,9 @@ import pytest
 from scipy.stats import binomtest, bootstrap, permutation_test
 
 from ratchet.stats import (
-    BETS,
-    bet_log_wealth,
-    bet_log_wealth_path,
     bootstrap_mean_interval,
-    differences_missing,
     exact_margin_greater,
     exact_mcnemar_greater,
-    highest_log_wealth,
     newcombe_interval,
     not_better_p,
     paired_difference_interval,
@@ -118,36 +113,3 @@ def test_sign_flips_agree_with_scipy_for_many() -> None:
     ).pvalue  # fmt: skip
     assert sign_flip_greater(values.tolist(), seed=1) == pytest.approx(expected, abs=0.02)
     assert sign_flip_greater(values.tolist(), seed=1) == sign_flip_greater(values.tolist(), seed=1)
-
-
-def test_betting_by_hand() -> None:
-    expected = math.log(np.mean((1 + BETS) * (1 - BETS / 2)))
-    assert bet_log_wealth([1.0, -0.5]) == pytest.approx(expected)
-    assert bet_log_wealth([]) == highest_log_wealth([]) == 0.0
-
-
-def test_the_highest_wealth_is_kept() -> None:
-    differences = [1.0] * 10 + [-1.0] * 10
-    path = bet_log_wealth_path(differences)
-    assert len(path) == 20 and highest_log_wealth(differences) == pytest.approx(path[9]) and path[9] > path[19]
-
-
-def test_wealth_against_a_fair_game_seldom_gets_high() -> None:
-    rng = np.random.default_rng(11)
-    games = rng.choice([-1.0, 0.0, 1.0], size=(400, 300), p=[0.2, 0.6, 0.2])
-    alarms = np.mean([highest_log_wealth(game.tolist()) >= math.log(20) for game in games])
-    assert alarms <= 0.05
-
-
-def test_what_is_missing_is_about_what_it_takes() -> None:
-    rng = np.random.default_rng(13)
-    game = rng.choice([-1.0, 0.0, 1.0], size=2000, p=[0.1, 0.6, 0.3]).tolist()
-    needed = math.log(20)
-    took = int(np.argmax(bet_log_wealth_path(game) >= needed)) + 1
-    foretold = differences_missing(game[: took // 2], needed)
-    assert foretold is not None and took // 8 < foretold < took * 2
-
-
-def test_a_losing_game_is_never_done() -> None:
-    assert differences_missing([-0.1] * 50, math.log(20)) is None
-    assert differences_missing([], math.log(20)) is None

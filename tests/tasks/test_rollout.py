@@ -11,9 +11,9 @@ import pytest
 
 from ratchet.channels import Channels
 from ratchet.errors import BadInput, StaleChannel
-from ratchet.features import RolloutPolicy
 from ratchet.ledger import Ledger
 from ratchet.records import Feedback, Input, Interaction, Message, Output, Source
+from ratchet.rollout_policy import RolloutPolicy
 from ratchet.rollouts import KIND, Rollout
 from ratchet.store import Store, open_store
 from tasks.rollout import TickReport, move_step, note_moves, read, rollback, running, settle, start, tick, tick_all
@@ -116,7 +116,7 @@ def test_a_worse_candidate_goes_back_and_the_record_keeps_the_evidence(world: Wo
     assert world.tick(rollout_id).action == "rollback"
     state, record = world.channels.read("f"), world.record(rollout_id)
     assert (state.stable, state.canary, record.state) == (OLD, None, "rolled_back")
-    assert record.evidence["canary"]["good"] == 0 and "worse" in record.log[-1]
+    assert record.evidence["alarms"]["rollback"]["signal"] == "complaint" and "worse" in record.log[-1]
 
 
 def test_a_tick_without_news_changes_nothing(world: World) -> None:
@@ -129,7 +129,7 @@ def test_a_tick_without_news_changes_nothing(world: World) -> None:
 def test_what_was_said_before_the_rollout_is_no_evidence(world: World) -> None:
     world.serve("Sc" * 30)
     rollout_id = world.start().rollout_id
-    assert world.tick(rollout_id).evidence["canary"]["users"] == 0
+    assert world.tick(rollout_id).evidence["users"]["canary"] == 0
 
 
 def test_an_unknown_rollout_is_named(world: World) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ratchet.stats import bet_log_wealth_path
+from ratchet.betting import Expectation, Wealths
 from tasks.try_out.canary import bound_needed, plan_canary, ratchet_needed
 from tests.tasks.try_out.logs import asked, said, tried
 
@@ -24,12 +24,15 @@ def test_no_test_beats_the_bound(base: float, worse: float) -> None:
 
 
 def test_the_betting_test_raises_the_alarm_about_when_it_is_said_to() -> None:
-    rng, needed = np.random.default_rng(5), ratchet_needed(0.1, 0.3)
-    alarms = []
-    for _ in range(300):
-        new, old = rng.random(20 * needed) < 0.3, rng.random(20 * needed) < 0.1
-        path = bet_log_wealth_path((new.astype(float) - old).tolist())
-        alarms.append(int(np.argmax(path >= math.log(20))) + 1)
+    rng, needed, runs = np.random.default_rng(5), ratchet_needed(0.1, 0.3), 300
+    game, expected, alarms = Wealths(), Expectation(runs), np.zeros(runs)
+    game.add([1.0] * runs, [0.0] * runs)  # of complaints, more are worse
+    for user in range(40 * needed):
+        canary = (rng.random(runs) < 0.5).astype(np.float64)
+        bad = (rng.random(runs) < np.where(canary, 0.3, 0.1)).astype(np.float64)
+        game.play(bad, is_canary=canary, p=0.5, mean=expected.mean, variance=expected.variance)
+        expected.learn(bad)
+        alarms = np.where((alarms == 0) & (game.logs >= math.log(20)), (user + 1) / 2, alarms)
     assert 0.6 * needed < np.median(alarms) < 1.4 * needed
 
 
