@@ -9,6 +9,7 @@ import typer
 from cli import (
     approve,
     audit,
+    channel,
     ci,
     demo,
     doctor,
@@ -19,6 +20,7 @@ from cli import (
     holdout,
     judge,
     people,
+    prompts,
     pull,
     records,
     release,
@@ -58,6 +60,8 @@ doctor.register(app)
 up.register(app)
 demo.register(app)
 app.add_typer(feature.app, name="feature")
+app.add_typer(prompts.app, name="prompts")
+app.add_typer(channel.app, name="channel")
 app.add_typer(holdout.app, name="holdout")
 app.add_typer(judge.app, name="judge")
 app.add_typer(pull.app, name="pull")

@@ -42,8 +42,8 @@ def open_session() -> Iterator[Session]:
             settings,
             store,
             Ledger(store.engine),
-            Channels(settings.channels_dir),
-            ReleaseStore(settings.releases_dir),
+            Channels.of(settings),
+            ReleaseStore.of(settings),
         )
 
 
