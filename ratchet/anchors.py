@@ -1,7 +1,7 @@
 """Anchors: places outside where signed checkpoints of the ledger are kept, so that its owner cannot take them back.
 
 `file:FOLDER` (another machine's disk, mounted), `s3://bucket/prefix` (with object lock on the bucket, nobody can
-replace one before its time), `git-tag` (annotated tags ratchet-ledger/<entry> in the clone) and `git-tag:REMOTE` (pushed).
+replace one before its time), `git-tag` (annotated tags ratchet-ledger/<entry> in the clone), `git-tag:REMOTE` (pushed).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""S3 as releases, channels and anchors use it: whole objects below a prefix, written on a condition where it matters."""
+"""S3 as releases, channels and anchors use it: objects below a prefix, written on a condition where it matters."""
 
 from __future__ import annotations
 

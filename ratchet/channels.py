@@ -23,7 +23,7 @@ __all__ = ["Assignment", "Canary", "ChannelState", "Channels", "Freeze", "Move",
 
 LONGEST_REASON = 300
 PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # a tenant or segment that may be part of a file's name
-NAME = re.compile(rf"[a-z][a-z0-9_]{{0,40}}(@({PART.pattern})?(@{PART.pattern})?)?")
+NAME = re.compile(rf"[a-z][a-z0-9_]{{0,40}}(@{PART.pattern}|(@{PART.pattern}|@)@{PART.pattern})?")
 
 
 class Canary(BaseModel):
@@ -182,8 +182,10 @@ def channel_name(feature: str, tenant: str | None = None, segment: str | None = 
     Raises:
         BadInput: a tenant or segment that cannot be part of a file's name.
     """
-    end = f"@{tenant or ''}@{segment}" if segment else f"@{tenant}" if tenant else ""
-    return _checked(f"{feature}{end}")
+    for part in (tenant, segment):
+        if part is not None and not PART.fullmatch(part):
+            raise BadInput(f"{part[:80]!r} is no channel's: letters, digits, '_', '.' and '-', 64 at most")
+    return _checked(_name(feature, tenant, segment))
 
 
 def channel_names(feature: str, tenant: str | None = None, segment: str | None = None) -> list[str]:
@@ -194,7 +196,7 @@ def channel_names(feature: str, tenant: str | None = None, segment: str | None =
     tenants = [tenant, None] if tenant and PART.fullmatch(tenant) else [None]
     segments = [segment, None] if segment and PART.fullmatch(segment) else [None]
     both = [(t, s) for t in tenants for s in segments]  # a promise to a tenant binds more than a kind of question
-    return [feature + (f"@{t or ''}@{s}" if s else f"@{t}" if t else "") for t, s in both]
+    return [_name(feature, t, s) for t, s in both]
 
 
 def feature_of(name: str) -> str:
@@ -214,6 +216,12 @@ def assign(state: ChannelState, user_id: str) -> Assignment:
     if int.from_bytes(digest[:8], "big") / 2**64 < canary.share:
         return Assignment("canary", canary.release_id, canary.share)
     return Assignment("stable", state.stable, 1 - canary.share)
+
+
+def _name(feature: str, tenant: str | None, segment: str | None) -> str:
+    if segment:
+        return f"{feature}@{tenant or ''}@{segment}"
+    return f"{feature}@{tenant}" if tenant else feature
 
 
 def _checked(name: str) -> str:
