@@ -1,4 +1,4 @@
-"""A machine with signed releases in a temporary folder: what pipeline and verifier leave behind, without running them."""
+"""A machine with signed releases in a temporary folder: what pipeline and verifier leave behind."""
 
 from __future__ import annotations
 
