@@ -141,7 +141,7 @@ class BucketPointers:
         return [Move(**json.loads(one.content)["move"]) for one in found if one]
 
     def _write(self, name: str, found: Found | None, text: str, move: Move | None) -> None:
-        former = json.loads(found.content)["move"] if found else None
+        former = json.loads(found.content)["move"] if found else {}
         if found is not None and move is not None:
             self._bucket.put(f"{FORMER}{name}/{former['version']:010d}.json", found.content)
         document = {"pointer": json.loads(text), "move": move._asdict() if move else former}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ratchet import git
 from ratchet.base_models import resolve_base_model
@@ -53,7 +54,7 @@ def ensure_first_release(settings: Settings, store: Store, ledger: Ledger, chann
     release_id = releases.put(candidate)
     if not git.tags(settings.repo, f"{name}@v*"):
         version.tag_release(settings.repo, name, head)
-    claims = {"version": "v1.0.0", "feature": name, "commit": head, "intent": feature.intent}
+    claims: dict[str, Any] = {"version": "v1.0.0", "feature": name, "commit": head, "intent": feature.intent}
     claims |= {"owners": list(feature.owners), "at": datetime.now(UTC).isoformat(timespec="seconds")}
     releases.attest(release_id, sign_claims(pipeline_key(settings), release_id, claims))
     ledger.append_once("first release", release_id, feature=name)

@@ -48,8 +48,10 @@ def pin(  # noqa: PLR0913 - who, where, what, when and why are all facts of the 
     def move(state: ChannelState) -> ChannelState:
         if (state.stable, state.inherits, state.canary) == (release_id, False, None):
             return state
-        fields = {"stable": release_id, "canary": None, "expected_version": state.version}
-        return channels.move(name, **fields, at=now, by=by, reason=reason)
+        version = state.version
+        return channels.move(
+            name, stable=release_id, canary=None, expected_version=version, at=now, by=by, reason=reason
+        )
 
     channels.begin(name, release_id, at=now, by=by, reason=reason)
     return _note(ledger, "pin", name, _moved(channels, name, move), by=by, reason=reason)
@@ -68,8 +70,17 @@ def unpin(channels: Channels, ledger: Ledger, name: str, *, now: datetime, by: s
     def move(state: ChannelState) -> ChannelState:
         if state.inherits:
             return state
-        fields = {"stable": state.stable, "canary": None, "expected_version": state.version, "inherits": True}
-        return channels.move(name, **fields, at=now, by=by, reason=reason)
+        stable, version = state.stable, state.version
+        return channels.move(
+            name,
+            stable=stable,
+            canary=None,
+            expected_version=version,
+            at=now,
+            by=by,
+            reason=reason,
+            inherits=True,
+        )
 
     return _note(ledger, "unpin", name, _moved(channels, name, move), by=by, reason=reason)
 

@@ -194,6 +194,15 @@ def test_the_way_back_is_open_while_frozen(channels: Channels) -> None:
     assert back(channels, "rel_a") == ChannelState(stable="rel_a", version=5, frozen=FREEZE)
 
 
+def test_promoting_a_canary_that_was_stable_once_is_no_way_back(channels: Channels) -> None:
+    back(channels, "rel_b")
+    back(channels, "rel_a")
+    move(channels, 3)  # rel_b on the canary, once more
+    channels.freeze("routing", FREEZE)
+    with pytest.raises(ChannelFrozen):
+        back(channels, "rel_b")
+
+
 def test_history_knows_the_share_of_the_canary(channels: Channels) -> None:
     move(channels, 1)
     assert [m.share for m in channels.history("routing")] == [None, 0.2]
