@@ -8,9 +8,10 @@ import pytest
 
 from ratchet.channels import Canary
 from ratchet.errors import BadInput, ChannelFrozen, ReleaseUntrusted
+from ratchet.features import RolloutPolicy
 from ratchet.settings import Settings
 from tasks.pin import channels_of, freeze, pin, unpin
-from tasks.rollout import rollback
+from tasks.rollout import rollback, start, tick
 from tests.released import AT, Machine
 
 WHO = {"now": AT, "by": "bob", "reason": "contract"}
@@ -95,3 +96,16 @@ def test_a_tenants_channel_is_rolled_back_by_the_same_call(machine: Machine) -> 
 def test_freezing_nothing_is_told(machine: Machine) -> None:
     with pytest.raises(BadInput, match="other has no channel"):
         channels_of(machine.channels, "other")
+
+
+def test_a_rollout_that_is_approved_while_frozen_waits_and_begins_afterwards(machine: Machine) -> None:
+    two, parts = machine.release("Two.", version="v2.0.0"), (machine.store, machine.channels, machine.ledger)
+    freeze(machine.channels, machine.ledger, ["routing"], **WHO)
+    told = {"feature": "routing", "candidate_id": two, "policy": RolloutPolicy(), "salt": "s", "approval": "r1"}
+    rollout = start(*parts, **told, now=AT)
+    assert (rollout.state, rollout.channel_version, machine.channels.read("routing").canary) == ("running", None, None)
+    assert tick(*parts, rollout.rollout_id, now=AT).action == "hold"
+    freeze(machine.channels, machine.ledger, ["routing"], **WHO, thaw=True)
+    assert tick(*parts, rollout.rollout_id, now=AT).action == "start"
+    canary = machine.channels.read("routing").canary
+    assert canary is not None and canary.release_id == two
