@@ -84,8 +84,7 @@ def local_trust(settings: Settings) -> Trust:
     found = trust_of(settings)
     if found is not None:
         return found
-    paths = [settings.trust_dir / name for name in (PIPELINE_KEY, APPROVAL_KEY)]
-    return Trust(*(((load_public_key(path),) if path.is_file() else ()) for path in paths))
+    return Trust(*(((load_public_key(path),) if path.is_file() else ()) for path in _public_keys(settings)))
 
 
 def trust_document(settings: Settings) -> str:
@@ -96,8 +95,7 @@ def trust_document(settings: Settings) -> str:
     """
     pipeline_key(settings)
     lines = []
-    for kind, name in (("pipeline", PIPELINE_KEY), ("approval", APPROVAL_KEY)):
-        path = settings.trust_dir / name
+    for kind, path in zip(("pipeline", "approval"), _public_keys(settings), strict=True):
         if not path.is_file():
             raise SettingsInvalid(f"there is no {path} yet; start the verifier once on this home: python -m verifier")
         pem = public_pem(load_public_key(path))
@@ -106,9 +104,9 @@ def trust_document(settings: Settings) -> str:
 
 
 def pipeline_key(settings: Settings) -> Ed25519PrivateKey:
-    """The key that signs attestations, made on first use; its public half goes to the trust folder."""
+    """The key that signs attestations, made on first use; its public half lies beside it."""
     key = signing_key(settings.secrets_dir / "pipeline.key")
-    public = settings.trust_dir / PIPELINE_KEY
+    public = _public_keys(settings)[0]
     if not public.is_file():
         write_whole(public, public_pem(key.public_key()))
     return key
@@ -143,6 +141,11 @@ def require_trusted(release_id: str, attestation: Mapping[str, Any], trust: Trus
 def run_of(attestation: Mapping[str, Any]) -> str:
     """The run that a release came out of, as its approval must name it."""
     return str(attestation.get("run") or FIRST_RUN)
+
+
+def _public_keys(settings: Settings) -> tuple[Path, Path]:
+    """Where the public keys of this machine's pipeline and verifier lie."""
+    return settings.secrets_dir / PIPELINE_KEY, settings.trust_dir / APPROVAL_KEY
 
 
 def _pipeline_fault(release_id: str, attestation: Mapping[str, Any], keys: Sequence[Ed25519PublicKey]) -> str | None:

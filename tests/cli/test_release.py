@@ -177,3 +177,12 @@ def test_the_ledger_is_anchored_exported_and_held_against_its_anchor(ratchet, ma
 def test_reasons_in_the_ledger_are_neutral(ratchet, machine: Machine) -> None:
     machine.ledger.append("pin", "x", reason="\x1b]0;title\x07 [red]")
     assert "\x1b" not in ratchet("audit", "log").out and "[red]" in ratchet("audit", "log").out
+
+
+def test_rollback_needs_neither_git_nor_dvc_nor_prefect(ratchet, machine: Machine, two, monkeypatch) -> None:
+    told = {"at": AT, "by": "ana", "reason": "up"}
+    machine.channels.move("routing", stable=two[1], canary=None, expected_version=1, **told)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    ended = ratchet("rollback", "routing", "--reason", "customers complain")
+    assert ended.status == 0, ended.err
+    assert machine.channels.read("routing").stable == two[0]
