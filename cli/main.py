@@ -76,7 +76,10 @@ def main() -> None:
     try:
         app()
     except RatchetError as error:
-        sys.stderr.write(f"error: {error}\n")
+        told = "".join(
+            c if c.isprintable() or c == "\n" else " " for c in str(error)
+        )  # it may name what a stranger wrote
+        sys.stderr.write(f"error: {told}\n")
         raise SystemExit(error.exit_code) from None
 
 

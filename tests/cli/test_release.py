@@ -186,3 +186,11 @@ def test_rollback_needs_neither_git_nor_dvc_nor_prefect(ratchet, machine: Machin
     ended = ratchet("rollback", "routing", "--reason", "customers complain")
     assert ended.status == 0, ended.err
     assert machine.channels.read("routing").stable == two[0]
+
+
+@pytest.mark.parametrize("steering", ["\x9b31m", "\x7f", "\u202e", "\x1b]0;t\x07"])
+def test_neither_json_nor_an_error_steers_the_terminal(ratchet, machine: Machine, steering: str) -> None:
+    machine.ledger.append("pin", "x", reason=f"a{steering}b")
+    out = ratchet("audit", "log", "--json").out
+    assert json.loads(out)[0]["facts"]["reason"] == f"a{steering}b" and steering[0] not in out
+    assert steering[0] not in ratchet("release", "show", f"no{steering}").err
