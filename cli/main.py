@@ -9,6 +9,7 @@ import typer
 from cli import (
     approve,
     audit,
+    channel,
     ci,
     demo,
     doctor,
@@ -21,6 +22,7 @@ from cli import (
     log_evidence,
     people,
     plan,
+    prompts,
     pull,
     records,
     release,
@@ -65,6 +67,8 @@ doctor.register(app)
 up.register(app)
 demo.register(app)
 app.add_typer(feature.app, name="feature")
+app.add_typer(prompts.app, name="prompts")
+app.add_typer(channel.app, name="channel")
 app.add_typer(holdout.app, name="holdout")
 app.add_typer(judge.app, name="judge")
 app.add_typer(pull.app, name="pull")
@@ -80,7 +84,10 @@ def main() -> None:
     try:
         app()
     except RatchetError as error:
-        sys.stderr.write(f"error: {error}\n")
+        told = "".join(
+            c if c.isprintable() or c == "\n" else " " for c in str(error)
+        )  # it may name what a stranger wrote
+        sys.stderr.write(f"error: {told}\n")
         raise SystemExit(error.exit_code) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from ratchet.settings import Settings
 from ratchet.store import Store, open_store
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+STEERING = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # JSON itself escapes those below a space
 Json = Annotated[bool, typer.Option("--json", help="print the facts as one JSON object")]
 
 
@@ -42,14 +44,15 @@ def open_session() -> Iterator[Session]:
             settings,
             store,
             Ledger(store.engine),
-            Channels(settings.channels_dir),
-            ReleaseStore(settings.releases_dir),
+            Channels.of(settings),
+            ReleaseStore.of(settings),
         )
 
 
 def print_json(facts: Any) -> None:
-    """Print facts for programs."""
-    typer.echo(json.dumps(facts, indent=2, sort_keys=True, ensure_ascii=False, default=str))
+    """Print facts for programs; what could steer a terminal is escaped, as JSON allows."""
+    text = json.dumps(facts, indent=2, sort_keys=True, ensure_ascii=False, default=str)
+    typer.echo(STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def neutral(text: str, limit: int = 300) -> str:

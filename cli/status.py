@@ -9,8 +9,8 @@ import typer
 from cli.session import Json, Session, console, neutral, open_session, print_json, short
 from ratchet.errors import ReleaseNotFound
 from ratchet.features import feature_names, load_feature
-from ratchet.prompts import load_prompt
 from ratchet.runs import runs_of
+from tasks.propose import differs_from_live
 
 
 def register(app: typer.Typer) -> None:
@@ -45,13 +45,13 @@ def feature_status(session: Session, name: str) -> dict[str, Any]:
     except ReleaseNotFound:
         return {"live": None, "counts": session.store.counts(name), "last_run": None, "rollouts": []}
     live = session.releases.get(channels.stable)
-    prompt = load_prompt(session.settings.repo / "features" / name / "prompts" / "default.md")
     runs = runs_of(session.store, name)
     return {
         "live": channels.stable,
         "version": session.releases.attestation(channels.stable).get("version"),
+        "frozen": channels.frozen.model_dump() if channels.frozen else None,
         "canary": channels.canary.model_dump() if channels.canary else None,
-        "main_differs_from_live": prompt != live.prompt,
+        "main_differs_from_live": differs_from_live(session.settings.repo, name, live.prompt.text),
         "counts": session.store.counts(name),
         "last_run": runs[-1].model_dump(mode="json") if runs else None,
         "rollouts": [d.body for d in session.store.documents("rollout", name)],
@@ -66,8 +66,14 @@ def _print(name: str, found: dict[str, Any]) -> None:
     console.print(f"  stable    {found['version'] or '?'}  {short(found['live'])}")
     if found["canary"]:
         console.print(f"  canary    {short(found['canary']['release_id'])} for {found['canary']['share']:.0%} of users")
+    if found["frozen"]:
+        frozen = found["frozen"]
+        console.print(f"  frozen    by {neutral(frozen['by'])} at {frozen['at'][:19]}: {neutral(frozen['reason'])}")
     if found["main_differs_from_live"]:
         console.print("  main differs from live: the prompt on disk is not the one that serves")
+        console.print(
+            f"    `ratchet prompts diff {name} main live` shows how; `ratchet release merge {name}` brings it back"
+        )
     console.print(f"  records   {found['counts']['interactions']} interactions, {found['counts']['feedback']} feedback")
     run = found["last_run"]
     if run:

@@ -18,7 +18,7 @@ class Session:
         self.settings = settings
         self.store = store
         self.ledger = Ledger(store.engine)
-        self.channels = Channels(settings.channels_dir)
+        self.channels = Channels.of(settings)
 
     def stage_environment(self) -> dict[str, str]:
         """The environment of a stage: this one, with the clone's state named, since its worktree lies elsewhere."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -20,6 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.backends import ModelServer
+from gateway.channel_copy import copy_channels
 from gateway.chat import complete_chat
 from gateway.durable_log import DurableLog
 from gateway.feedback import take_feedback
@@ -28,6 +30,7 @@ from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.parts import Parts
 from gateway.privacy import StoragePrivacy
+from gateway.prompts import list_prompts
 from gateway.refusals import Refusal, json_response
 from gateway.routing import Router
 from gateway.traces import take_traces
@@ -55,6 +58,7 @@ def create_app(settings: Settings, limits: Limits = Limits()) -> FastAPI:  # noq
             _route("/v1/helpdesk", take_reply, "POST"),
             _route("/v1/traces", take_traces, "POST"),
             _route("/v1/models", _models, "GET"),
+            _route("/v1/prompts", list_prompts, "GET"),
             _route("/healthz", _healthz, "GET"),
             _route("/readyz", _readyz, "GET"),
             _route("/metrics", _metrics, "GET"),
@@ -74,11 +78,14 @@ def _opened(settings: Settings, limits: Limits) -> Callable[[FastAPI], AbstractA
             async with aiohttp.ClientSession(connector=connector) as session:
                 log = DurableLog(store, limits, StoragePrivacy(settings, store).scrub)
                 log.start()
+                copying = asyncio.create_task(copy_channels(settings)) if settings.store_uri else None
                 server = ModelServer(settings.modelserver_url, session, limits, settings.modelserver_key)
                 app.state.parts = Parts(Router(settings), server, log, store, Metrics(), limits, settings)
                 try:
                     yield
                 finally:
+                    if copying is not None:
+                        copying.cancel()
                     await log.close()
 
     return lifespan

@@ -13,9 +13,10 @@ from starlette.responses import Response
 from gateway.backends import Call
 from gateway.parts import Parts
 from gateway.refusals import BackendFailed, Refusal, json_response
-from gateway.requests import check_chat, read_body, to_messages
+from gateway.requests import ChatRequest, check_chat, read_body, to_messages
 from gateway.stream import EventStream, relay
 from gateway.turn import Heard, Turn
+from ratchet.channels import Assignment
 
 logger = structlog.get_logger("gateway")
 T = TypeVar("T")
@@ -31,7 +32,7 @@ async def complete_chat(parts: Parts, request: Request) -> Response:
     asked = check_chat(raw, parts.limits)
     messages = to_messages(asked.messages)
     user_id = asked.user or f"anon_{uuid.uuid4().hex}"
-    turn = Turn(asked, raw, messages, user_id, parts.router.assign(asked.model, user_id))
+    turn = Turn(asked, raw, messages, user_id, _assign(parts, asked, user_id))
     try:
         if asked.stream:
             backend = await _serve(parts, turn, parts.model_server.open_stream)
@@ -42,6 +43,10 @@ async def complete_chat(parts: Parts, request: Request) -> Response:
         parts.metrics.requests.labels(turn.feature, turn.channel, str(refusal.status)).inc()
         logger.warning("chat_failed", interaction_id=turn.interaction_id, feature=turn.feature, code=refusal.code)
         raise
+
+
+def _assign(parts: Parts, asked: ChatRequest, user_id: str) -> Assignment:
+    return parts.router.assign(asked.model, user_id, asked.ratchet.tenant, asked.ratchet.segment)
 
 
 async def _serve(parts: Parts, turn: Turn, ask: Callable[[Call], Awaitable[T]]) -> T:
@@ -60,7 +65,9 @@ async def _serve(parts: Parts, turn: Turn, ask: Callable[[Call], Awaitable[T]]) 
             code=failure.code,
         )
         turn.fell_back_for = failure.code
-    turn.serving = await parts.router.release(parts.router.channel(turn.feature).stable)
+    fields = turn.asked.ratchet
+    stable = parts.router.channel(turn.feature, fields.tenant, fields.segment).stable
+    turn.serving = await parts.router.release(stable)
     answer = await ask(turn.call(turn.serving))
     parts.metrics.fallbacks.labels(turn.feature).inc()
     return answer

@@ -10,7 +10,7 @@ from ratchet.channels import Channels
 from ratchet.features import Privacy
 from ratchet.pii_records import conversation_of, scrub_before_storage
 from ratchet.records import Feedback, Interaction
-from ratchet.release import MANIFEST, read_manifest
+from ratchet.release import MANIFEST, ReleaseStore
 from ratchet.settings import Settings, read_secret
 from ratchet.store import Store
 
@@ -56,6 +56,5 @@ class StoragePrivacy:
 
     def _of_release(self, release_id: str) -> Privacy | None:
         if release_id not in self._policies:
-            manifest = read_manifest(self._settings.releases_dir / release_id / MANIFEST)
-            self._policies[release_id] = manifest.policy.privacy
+            self._policies[release_id] = ReleaseStore.of(self._settings).content(release_id).policy.privacy
         return self._policies[release_id]

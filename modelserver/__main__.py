@@ -18,6 +18,7 @@ from ratchet.errors import RatchetError, SettingsInvalid
 from ratchet.listen import address_of, is_loopback, listen
 from ratchet.process import die_with_parent
 from ratchet.settings import Settings
+from ratchet.trust import trust_of
 
 if TYPE_CHECKING:
     from modelserver.engine import Engine
@@ -118,12 +119,15 @@ def _load(arguments: argparse.Namespace, settings: Settings) -> Engine:
         os.environ["HF_HUB_OFFLINE"] = "1"
     from modelserver.engine import Engine
 
+    # A stage's own server, which dies with it, is there to try candidates; nobody else reaches them through it.
+    trust = None if arguments.die_with_parent else trust_of(settings)
     return Engine(
         model.path,
         model.name,
         threads=arguments.threads,
         prefix_cache_mb=arguments.prefix_cache_mb,
         context=arguments.context,
+        trust=trust,
     )
 
 

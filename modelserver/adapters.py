@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ratchet.errors import BadInput
+from ratchet.errors import BadInput, ReleaseCorrupt, ReleaseNotFound, ReleaseUntrusted
+from ratchet.release import ReleaseStore
+from ratchet.trust import Trust, require_trusted
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -91,6 +95,26 @@ def find_linears(model: Any) -> dict[str, torch.nn.Linear]:
     """The linear layers that an adapter may change, by their full name: all but the output layer."""
     output = model.get_output_embeddings()
     return {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not output}
+
+
+def read_approved(name: str, folder: Path, linears: Mapping[str, torch.nn.Linear], trust: Trust) -> dict[str, LowRank]:
+    """Read the adapter of a release that pipeline and verifier signed, as the release store lays it out.
+
+    What is verified is a copy of our own, and the copy is what is read: nobody can change it in between.
+
+    Raises:
+        BadInput: it is no release's adapter, its files do not match, or a signature is missing or wrong.
+    """
+    if folder.name != "adapter" or folder.parent.name != name:
+        raise BadInput(f"{folder} is not the adapter of release {name}; with RATCHET_TRUST only releases are loaded")
+    try:
+        require_trusted(name, ReleaseStore(folder.parent.parent).attestation(name), trust)
+        with tempfile.TemporaryDirectory(prefix="ratchet-adapter-") as own:
+            shutil.copytree(folder.parent, Path(own) / name)
+            ReleaseStore(Path(own)).get(name)
+            return read_adapter(Path(own) / name / "adapter", linears)
+    except (ReleaseUntrusted, ReleaseCorrupt, ReleaseNotFound, OSError) as error:
+        raise BadInput(f"adapter {name} is refused: {error}") from error
 
 
 def read_adapter(folder: Path, linears: Mapping[str, torch.nn.Linear]) -> dict[str, LowRank]:

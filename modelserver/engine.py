@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from modelserver.adapters import Adapter, read_adapter
+from modelserver.adapters import Adapter, read_adapter, read_approved
 from modelserver.attention import KeyValues
 from modelserver.constrain import Plan, Vocabulary, compile_plan
 from modelserver.errors import EngineStopped, Overloaded, UnknownModel
@@ -27,6 +27,7 @@ from modelserver.model import Model, Piece, Text
 from modelserver.prefix_cache import BLOCK, PrefixCache
 from modelserver.schemas import dump, outline
 from ratchet.errors import BadInput
+from ratchet.trust import Trust
 
 MOST_ROWS = 8
 MOST_WAITING = 512
@@ -59,9 +60,18 @@ class Engine:
     """Loads the base model and adapters, and answers requests from its own thread."""
 
     def __init__(
-        self, path: str, name: str, *, threads: int = 2, prefix_cache_mb: int = 256, context: int = DEFAULT_CONTEXT
+        self,
+        path: str,
+        name: str,
+        *,
+        threads: int = 2,
+        prefix_cache_mb: int = 256,
+        context: int = DEFAULT_CONTEXT,
+        trust: Trust | None = None,
     ) -> None:
         """Load the base model from a folder or Hugging Face id; it is served as `name`.
+
+        With `trust`, only adapters of releases that it vouches for are loaded.
 
         Raises:
             BadInput: it cannot be served.
@@ -73,6 +83,7 @@ class Engine:
         self.context = min(context, self._model.longest)
         self._ends = self.text.ends | self._model.ends
         self._threads = threads
+        self._trust = trust
         self._prefixes = PrefixCache(prefix_cache_mb << 20)
         self._adapters: dict[str, Adapter] = {name: Adapter(name, None, 0, {})}
         self._adapter_numbers = itertools.count(1)
@@ -141,7 +152,8 @@ class Engine:
         """Load a LoRA adapter; the same folder under the same name again changes nothing.
 
         Raises:
-            BadInput: the name is taken, or the folder holds no plain LoRA adapter of this base model.
+            BadInput: the name is taken, the folder holds no plain LoRA adapter of this base model, or the adapter is
+                not vouched for.
         """
         with self._loading:
             loaded = self._adapters.get(name)
@@ -151,7 +163,9 @@ class Engine:
                 raise BadInput(f"The lora adapter '{name}' has already been loaded.")
             if len(self._adapters) > MOST_ADAPTERS:
                 raise BadInput(f"{MOST_ADAPTERS} adapters are loaded already; unload one first")
-            adapter = Adapter(name, folder, next(self._adapter_numbers), read_adapter(folder, self._model.linears))
+            linears, trust = self._model.linears, self._trust
+            layers = read_approved(name, folder, linears, trust) if trust else read_adapter(folder, linears)
+            adapter = Adapter(name, folder, next(self._adapter_numbers), layers)
             with self._changed:
                 self._adapters[name] = adapter
 

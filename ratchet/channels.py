@@ -1,21 +1,29 @@
-"""Channels: which release a feature serves - one pointer file per feature, moved by compare-and-swap."""
+"""Channels: which release serves - one pointer by feature, and by tenant and segment where one is set.
+
+A channel goes by its name: `feature`, `feature@tenant`, `feature@@segment` or `feature@tenant@segment`. A request is
+served by the most specific that exists (`channel_names`); every pointer is moved by compare-and-swap.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ratchet.errors import ReleaseCorrupt, ReleaseNotFound, StaleChannel
-from ratchet.files import canonical_json, write_whole
+from ratchet.buckets import open_bucket
+from ratchet.errors import BadInput, ChannelFrozen, ReleaseCorrupt, ReleaseNotFound, StaleChannel
+from ratchet.pointers import BucketPointers, Change, FolderPointers, Move, Pointers
+from ratchet.settings import Settings
+
+__all__ = ["Assignment", "Canary", "ChannelState", "Channels", "Freeze", "Move", "assign", "channel_names"]
+
+LONGEST_REASON = 300
+PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # a tenant or segment that may be part of a file's name
+NAME = re.compile(rf"[a-z][a-z0-9_]{{0,40}}(@{PART.pattern}|(@{PART.pattern}|@)@{PART.pattern})?")
 
 
 class Canary(BaseModel):
@@ -29,25 +37,26 @@ class Canary(BaseModel):
     rollout_id: str
 
 
+class Freeze(BaseModel):
+    """Who stopped a channel's moves, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    by: str
+    reason: str
+    at: str
+
+
 class ChannelState(BaseModel):
-    """What a feature serves. `version` counts the moves."""
+    """What a channel serves. `version` counts the moves; where it `inherits`, the next wider one serves instead."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     stable: str
     canary: Canary | None = None
     version: int = 0
-
-
-class Move(NamedTuple):
-    """One entry of a channel's history."""
-
-    version: int
-    stable: str
-    canary: str | None
-    by: str
-    reason: str
-    at: str
+    inherits: bool = False
+    frozen: Freeze | None = None
 
 
 class Assignment(NamedTuple):
@@ -59,44 +68,60 @@ class Assignment(NamedTuple):
 
 
 class Channels:
-    """The folder of pointer files: <feature>.json, and <feature>.history.jsonl beside it."""
+    """The channels of one folder, or of one prefix on S3."""
 
-    def __init__(self, folder: Path) -> None:
-        """The folder is made on the first move."""
-        self.folder = folder
+    def __init__(self, where: Path | Pointers) -> None:
+        """A folder is made on the first move."""
+        self._pointers: Pointers = FolderPointers(where) if isinstance(where, Path) else where
+        if isinstance(self._pointers, FolderPointers):
+            self.folder, self.path = self._pointers.folder, self._pointers.path
 
-    def path(self, feature: str) -> Path:
-        """The pointer file of a feature; its modification time tells a reader that it moved."""
-        return self.folder / f"{feature}.json"
+    @classmethod
+    def of(cls, settings: Settings) -> Channels:
+        """The channels of this machine, or of the S3 that RATCHET_STORE names."""
+        if settings.store_uri is None:
+            return cls(settings.channels_dir)
+        return cls(BucketPointers(open_bucket(settings.store_uri, settings).below("channels")))
+
+    def names(self) -> list[str]:
+        """Every channel, by name."""
+        return self._pointers.names()
 
     def features(self) -> list[str]:
         """The features that have a stable release, sorted."""
-        return sorted(path.stem for path in self.folder.glob("*.json"))
+        return [name for name in self.names() if "@" not in name]
 
-    def read(self, feature: str) -> ChannelState:
-        """What a feature serves now.
+    def read(self, name: str) -> ChannelState:
+        """What a channel serves now.
 
         Raises:
             ReleaseNotFound: it has no release yet.
-            ReleaseCorrupt: the pointer file is damaged.
+            ReleaseCorrupt: the pointer is damaged.
         """
-        try:
-            return ChannelState.model_validate_json(self.path(feature).read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise ReleaseNotFound(f"{feature} has no release on channel stable") from error
-        except ValidationError as error:
-            raise ReleaseCorrupt(f"{self.path(feature)} is damaged: {error.error_count()} problems") from error
+        return _parse(name, self._pointers.read(_checked(name)))
 
-    def begin(self, feature: str, release_id: str, *, at: datetime, by: str, reason: str) -> ChannelState:
-        """Put a first release on stable; a feature that serves one already is left as it is."""
-        with self._locked(feature):
-            if self.path(feature).exists():
-                return self.read(feature)
-            return self._write(feature, ChannelState(stable=release_id, version=1), at=at, by=by, reason=reason)
+    def resolve(self, feature: str, tenant: str | None = None, segment: str | None = None) -> tuple[str, ChannelState]:
+        """The channel that serves a tenant and segment, and what it serves.
+
+        Raises:
+            ReleaseNotFound: the feature has no release yet.
+        """
+        for name in channel_names(feature, tenant, segment)[:-1]:
+            text = self._pointers.read(name)
+            if text is not None and not (state := _parse(name, text)).inherits:
+                return name, state
+        return feature, self.read(feature)
+
+    def begin(self, name: str, release_id: str, *, at: datetime, by: str, reason: str) -> ChannelState:
+        """Put a first release on stable; a channel that serves one already is left as it is."""
+        with self._pointers.changing(_checked(name)) as change:
+            if change.before is not None:
+                return _parse(name, change.before)
+            return _write(change, ChannelState(stable=release_id, version=1), at=at, by=by, reason=reason)
 
     def move(
         self,
-        feature: str,
+        name: str,
         *,
         stable: str,
         canary: Canary | None,
@@ -104,51 +129,79 @@ class Channels:
         at: datetime,
         by: str,
         reason: str,
+        inherits: bool = False,
     ) -> ChannelState:
         """Move the pointer if nobody did since `expected_version`.
 
         Raises:
             StaleChannel: somebody did; read it again and decide again.
+            ChannelFrozen: it is frozen, and this is not the way back.
         """
-        with self._locked(feature):
-            before = self.read(feature)
+        with self._pointers.changing(_checked(name)) as change:
+            before = _parse(name, change.before)
             if before.version != expected_version:
-                raise StaleChannel(f"channel of {feature} is at version {before.version}, not {expected_version}")
-            after = ChannelState(stable=stable, canary=canary, version=before.version + 1)
-            return self._write(feature, after, at=at, by=by, reason=reason)
+                raise StaleChannel(f"channel of {name} is at version {before.version}, not {expected_version}")
+            fields = {"stable": stable, "canary": canary, "version": before.version + 1, "inherits": inherits}
+            after = before.model_copy(update=fields)
+            if before.frozen is not None and not self._goes_back(name, before, after):
+                told = f"by {before.frozen.by} at {before.frozen.at}: {before.frozen.reason}"
+                raise ChannelFrozen(
+                    f"channel {name} is frozen {told}. Only the way back is open; `ratchet channel unfreeze`"
+                )
+            return _write(change, after, at=at, by=by, reason=reason)
 
-    def history(self, feature: str) -> list[Move]:
-        """The moves of a feature that took place, oldest first."""
-        path = self.folder / f"{feature}.history.jsonl"
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []
-        moves = {move.version: move for move in map(_parse, lines) if move}
-        now = self.read(feature).version
+    def freeze(self, name: str, freeze: Freeze | None) -> ChannelState:
+        """Stop every move but the way back; None lets them go on. It is no move itself, so the version stays.
+
+        Raises:
+            StaleChannel: on S3, where another process moved it meanwhile.
+        """
+        with self._pointers.changing(_checked(name)) as change:
+            after = _parse(name, change.before).model_copy(update={"frozen": freeze})
+            change.write(after.model_dump_json(), None)
+            return after
+
+    def history(self, name: str) -> list[Move]:
+        """The moves of a channel that took place, oldest first."""
+        moves = {move.version: move for move in self._pointers.moves(_checked(name))}
+        now = self.read(name).version
         return [moves[version] for version in sorted(moves) if version <= now]
 
-    def _write(self, feature: str, state: ChannelState, *, at: datetime, by: str, reason: str) -> ChannelState:
-        # History first, then the pointer. A crash in between leaves an entry with a version that never came to be;
-        # `history` leaves it out, and the next move of that version replaces it.
-        canary = state.canary.release_id if state.canary else None
-        move = Move(state.version, state.stable, canary, by, reason[:300], at.isoformat())
-        with (self.folder / f"{feature}.history.jsonl").open("a", encoding="utf-8") as file:
-            # It begins a line of its own: one torn by a kill has no end, and would swallow this one.
-            file.write("\n" + canonical_json(move._asdict()) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        write_whole(self.path(feature), state.model_dump_json())
-        descriptor = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        return state
+    def _goes_back(self, name: str, before: ChannelState, after: ChannelState) -> bool:
+        """Whether a move takes something back: the canary off, or a release that was stable before."""
+        if after.canary is not None or after.inherits != before.inherits:
+            return False
+        was_on_trial = before.canary is not None and after.stable == before.canary.release_id
+        former = {move.stable for move in self._pointers.moves(name) if move.version <= before.version}
+        return not was_on_trial and after.stable in former
 
-    @contextmanager
-    def _locked(self, feature: str) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f".{feature}.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+
+def channel_name(feature: str, tenant: str | None = None, segment: str | None = None) -> str:
+    """The name of the channel of a feature's tenant and segment.
+
+    Raises:
+        BadInput: a tenant or segment that cannot be part of a file's name.
+    """
+    for part in (tenant, segment):
+        if part is not None and not PART.fullmatch(part):
+            raise BadInput(f"{part[:80]!r} is no channel's: letters, digits, '_', '.' and '-', 64 at most")
+    return _checked(_name(feature, tenant, segment))
+
+
+def channel_names(feature: str, tenant: str | None = None, segment: str | None = None) -> list[str]:
+    """The channels that may serve a request, the most specific first, the feature's own last.
+
+    A tenant or segment that no channel can be named after has none.
+    """
+    tenants = [tenant, None] if tenant and PART.fullmatch(tenant) else [None]
+    segments = [segment, None] if segment and PART.fullmatch(segment) else [None]
+    both = [(t, s) for t in tenants for s in segments]  # a promise to a tenant binds more than a kind of question
+    return [_name(feature, t, s) for t, s in both]
+
+
+def feature_of(name: str) -> str:
+    """The feature of a channel."""
+    return name.partition("@")[0]
 
 
 def assign(state: ChannelState, user_id: str) -> Assignment:
@@ -165,8 +218,30 @@ def assign(state: ChannelState, user_id: str) -> Assignment:
     return Assignment("stable", state.stable, 1 - canary.share)
 
 
-def _parse(line: str) -> Move | None:
+def _name(feature: str, tenant: str | None, segment: str | None) -> str:
+    if segment:
+        return f"{feature}@{tenant or ''}@{segment}"
+    return f"{feature}@{tenant}" if tenant else feature
+
+
+def _checked(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise BadInput(f"{name[:80]!r} is no channel; tenants and segments are letters, digits, '_', '.' and '-'")
+    return name
+
+
+def _parse(name: str, text: str | None) -> ChannelState:
+    if text is None:
+        raise ReleaseNotFound(f"{name} has no release on channel stable")
     try:
-        return Move(**json.loads(line))
-    except (ValueError, TypeError):  # the torn line of a writer that was killed
-        return None
+        return ChannelState.model_validate_json(text)
+    except ValidationError as error:
+        raise ReleaseCorrupt(f"the pointer {name}.json is damaged: {error.error_count()} problems") from error
+
+
+def _write(change: Change, state: ChannelState, *, at: datetime, by: str, reason: str) -> ChannelState:
+    canary, share = (state.canary.release_id, state.canary.share) if state.canary else (None, None)
+    told = reason[:LONGEST_REASON]
+    move = Move(state.version, state.stable, canary, by, told, at.isoformat(), share, state.inherits)
+    change.write(state.model_dump_json(), move)
+    return state

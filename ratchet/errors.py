@@ -75,8 +75,16 @@ class ReleaseCorrupt(RatchetError):
     """A release's files do not match its id."""
 
 
+class ReleaseUntrusted(RatchetError):
+    """A release lacks the pipeline's signature or an approval, where a trust file asks for both."""
+
+
 class StaleChannel(RatchetError):
     """Another process moved the channel first."""
+
+
+class ChannelFrozen(StaleChannel):
+    """The channel is frozen: it goes back, and nowhere else."""
 
 
 class StaleRecord(RatchetError):

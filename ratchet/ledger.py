@@ -189,6 +189,39 @@ class Ledger:
                 yield row.seq, row.digest
 
 
+def write_export(ledger: Ledger, out: Path) -> VerifyReport:
+    """Write every entry as a line of JSON, after the chain was verified.
+
+    Raises:
+        LedgerBroken: it does not verify; nothing is written.
+    """
+    report = ledger.verify()
+    write_whole(out, (canonical_json(asdict(entry)) + "\n" for entry in ledger.entries()))
+    return report
+
+
+def read_export(path: Path, engine: sa.Engine) -> Ledger:
+    """The ledger of an export, in an empty database, to be verified like any other.
+
+    Raises:
+        BadInput: a line is no entry.
+    """
+    ledger = Ledger(engine)
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            entry = LedgerEntry(**json.loads(line))
+            rows.append({**asdict(entry), "facts": canonical_json(entry.facts)})
+        except (ValueError, TypeError) as error:
+            raise BadInput(f"{path}:{number} is no entry of a ledger") from error
+    try:
+        with engine.begin() as connection:
+            connection.execute(sa.insert(table), rows or [])
+    except (sa.exc.IntegrityError, sa.exc.StatementError) as error:
+        raise LedgerBroken(f"{path} holds an entry twice, or one that is none") from error
+    return ledger
+
+
 def _fault(row: sa.Row[Any], previous: str) -> str | None:
     try:
         facts = json.loads(row.facts)

@@ -47,16 +47,25 @@ def load_prompt(path: Path) -> Prompt:
         raise SettingsInvalid(f"{path} is missing: a feature needs a prompt") from error
     except UnicodeDecodeError as error:
         raise SettingsInvalid(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from error
-    if content.startswith("---\n"):
-        head, end, body = content[4:].partition("\n---\n")
-        if not end:
-            raise SettingsInvalid(f"{path}: the front matter has no second --- line, so there would be no prompt")
-        try:
-            yaml.safe_load(head)
-        except yaml.YAMLError as error:
-            raise SettingsInvalid(f"{path}: the front matter is not YAML: {error}") from error
-        content = body
-    return Prompt(text=content.strip())
+    return Prompt(text=split_front_matter(content, str(path))[1].strip())
+
+
+def split_front_matter(content: str, where: str) -> tuple[str, str]:
+    """Front matter (empty where there is none) and template of a prompt file; `where` is named in errors.
+
+    Raises:
+        SettingsInvalid: the front matter has no end or is not YAML.
+    """
+    if not content.startswith("---\n"):
+        return "", content
+    head, end, body = content[4:].partition("\n---\n")
+    if not end:
+        raise SettingsInvalid(f"{where}: the front matter has no second --- line, so there would be no prompt")
+    try:
+        yaml.safe_load(head)
+    except yaml.YAMLError as error:
+        raise SettingsInvalid(f"{where}: the front matter is not YAML: {error}") from error
+    return head, body
 
 
 def render(

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
-from ratchet.errors import ReleaseCorrupt, ReleaseNotFound
+from ratchet.buckets import Bucket, open_bucket
+from ratchet.errors import ReleaseCorrupt, ReleaseNotFound, StaleRecord
 from ratchet.features import Decoding, Feature, Privacy
-from ratchet.files import canonical_json, digest_tree, read_json, sha256_text, write_json
+from ratchet.files import (
+    canonical_json,
+    digest_tree,
+    locked,
+    read_json,
+    sha256_text,
+    sync_folder,
+    sync_tree,
+    write_json,
+)
 from ratchet.prompts import Prompt, render
 from ratchet.records import Context, Message
+from ratchet.settings import Settings
 
 MANIFEST = "candidate.json"
+RELEASE_ID = re.compile(r"rel_[0-9A-Za-z]+")
+LEFTOVER_S = 86400
 ADAPTER_FILES = {"adapter_config.json", "adapter_model.safetensors"}
 
 
@@ -144,33 +161,46 @@ def read_candidate(folder: Path) -> Release:
         ReleaseNotFound, ReleaseCorrupt: no manifest, or files that differ from it.
     """
     release = read_manifest(folder / MANIFEST)
-    if release.adapter and adapter_ref(folder / "adapter") != release.adapter:
-        raise ReleaseCorrupt(f"{folder}: the adapter's files do not match its manifest")
+    _check_adapter(folder, release)
     return release
 
 
-class ReleaseStore:
-    """A folder of releases: <id>/candidate.json, <id>/adapter/, and attestations/<id>.json beside."""
+def _check_adapter(folder: Path, release: Release) -> None:
+    if release.adapter and adapter_ref(folder / "adapter") != release.adapter:
+        raise ReleaseCorrupt(f"{folder}: the adapter's files do not match its manifest")
 
-    def __init__(self, folder: Path) -> None:
+
+class ReleaseStore:
+    """A folder of releases: <id>/candidate.json, <id>/adapter/, and attestations/<id>.json beside.
+
+    With a bucket, that is where releases and attestations are kept, and the folder is a copy of what was asked for.
+    """
+
+    def __init__(self, folder: Path, bucket: Bucket | None = None) -> None:
         """The folder is made on the first `put`."""
         self.folder = folder
+        self._bucket = bucket
+
+    @classmethod
+    def of(cls, settings: Settings) -> ReleaseStore:
+        """The releases of this machine, or of the S3 that RATCHET_STORE names."""
+        bucket = open_bucket(settings.store_uri, settings).below("releases") if settings.store_uri else None
+        return cls(settings.releases_dir, bucket)
+
+    def ids(self) -> list[str]:
+        """Every release, sorted."""
+        if self._bucket is not None:
+            return [key.partition("/")[0] for key in self._bucket.list("rel_") if key.endswith(f"/{MANIFEST}")]
+        return sorted(path.name for path in self.folder.glob("rel_*"))
 
     def put(self, candidate: Path) -> str:
         """Copy a candidate folder in under its id; a release that is there already is left as it is."""
         release = read_candidate(candidate)
-        final = self.folder / release.release_id
-        if not final.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(dir=self.folder, prefix=".put-"))
-            shutil.copy2(candidate / MANIFEST, temporary / MANIFEST)
-            if release.adapter:
-                shutil.copytree(candidate / "adapter", temporary / "adapter")
-            temporary.chmod(0o755)
-            try:
-                os.rename(temporary, final)
-            except OSError:  # another process put the same content first
-                shutil.rmtree(temporary)
+        self._take(release, candidate)
+        if self._bucket is not None:
+            names = [f"adapter/{name}" for name in release.adapter.files] if release.adapter else []
+            for name in (*names, MANIFEST):  # the manifest last: what it names is there
+                self._bucket.upload(self.folder / release.release_id / name, f"{release.release_id}/{name}")
         return self.get(release.release_id).release_id
 
     def get(self, release_id: str) -> Release:
@@ -180,18 +210,28 @@ class ReleaseStore:
             ReleaseNotFound: it is not in the store.
             ReleaseCorrupt: its files do not match its id.
         """
-        folder = self.folder / release_id
-        if not release_id.startswith("rel_") or not release_id[4:].isalnum() or not folder.is_dir():
+        release = self.content(release_id)
+        _check_adapter(self.folder / release_id, release)
+        return release
+
+    def content(self, release_id: str) -> Release:
+        """Read what a release says, verified against its id; its adapter's files are not looked at.
+
+        Raises:
+            ReleaseNotFound, ReleaseCorrupt: as `get`.
+        """
+        path = self.folder / release_id / MANIFEST
+        if not RELEASE_ID.fullmatch(release_id) or not (path.is_file() or self._bring(release_id)):
             raise ReleaseNotFound(f"release {release_id} is not in {self.folder}")
-        release = read_candidate(folder)
+        release = read_manifest(path)
         if release.release_id != release_id:
-            raise ReleaseCorrupt(f"{folder}: its content has the id {release.release_id}")
+            raise ReleaseCorrupt(f"{path.parent}: its content has the id {release.release_id}")
         return release
 
     def find(self, prefix: str) -> str:
         """The only release id that begins with a prefix (with or without `rel_`)."""
         wanted = prefix if prefix.startswith("rel_") else f"rel_{prefix}"
-        found = [p.name for p in self.folder.glob("rel_*") if p.name.startswith(wanted)]
+        found = [release_id for release_id in self.ids() if release_id.startswith(wanted)]
         if len(found) != 1:
             raise ReleaseNotFound(f"{len(found)} releases begin with {prefix!r} in {self.folder}")
         return found[0]
@@ -202,12 +242,74 @@ class ReleaseStore:
 
     def attest(self, release_id: str, attestation: Mapping[str, Any]) -> None:
         """Write what ties the release to commit, dataset, decision and signatures; later facts are merged in."""
-        write_json(self._attestation_path(release_id), {**self.attestation(release_id), **attestation})
+        with locked(self.folder / "attestations" / f".{release_id}.lock"):
+            while True:
+                etag, known = self._read_attestation(release_id)
+                after = {**known, **attestation}
+                if self._bucket is not None:
+                    try:
+                        content = canonical_json(after).encode()
+                        self._bucket.swap(f"attestations/{release_id}.json", content, before=etag)
+                    except StaleRecord:
+                        continue
+                write_json(self._attestation_path(release_id), after)
+                return
 
     def attestation(self, release_id: str) -> dict[str, Any]:
         """What was attested of a release; empty where nothing was."""
+        return self._read_attestation(release_id)[1]
+
+    def _read_attestation(self, release_id: str) -> tuple[str | None, dict[str, Any]]:
+        """The ETag on S3 (None: not there, or no bucket) and the facts; what S3 says is copied to the folder."""
         path = self._attestation_path(release_id)
-        return dict(read_json(path)) if path.is_file() else {}
+        if self._bucket is None:
+            return None, dict(read_json(path)) if path.is_file() else {}
+        found = self._bucket.get(f"attestations/{release_id}.json")
+        if found is None:
+            return None, {}
+        facts = dict(json.loads(found.content))
+        write_json(path, facts)
+        return found.etag, facts
+
+    def _take(self, release: Release, candidate: Path) -> None:
+        """Copy a candidate's files in: all of them on disk before the folder has its name."""
+        final = self.folder / release.release_id
+        if final.exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.glob(".[pg][ue]t-*"):  # by one that was killed
+            if time.time() - left.stat().st_mtime > LEFTOVER_S:
+                shutil.rmtree(left, ignore_errors=True)
+        temporary = Path(tempfile.mkdtemp(dir=self.folder, prefix=".put-"))
+        try:
+            shutil.copy2(candidate / MANIFEST, temporary / MANIFEST)
+            if release.adapter:
+                shutil.copytree(candidate / "adapter", temporary / "adapter")
+            temporary.chmod(0o755)
+            sync_tree(temporary)
+            with contextlib.suppress(OSError):  # another process put the same content first
+                os.rename(temporary, final)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        sync_folder(self.folder)
+
+    def _bring(self, release_id: str) -> bool:
+        """Copy a release from S3 into the folder. False where S3 has none, or there is no bucket."""
+        manifest = self._bucket.get(f"{release_id}/{MANIFEST}") if self._bucket is not None else None
+        if self._bucket is None or manifest is None:
+            return False
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".get-") as name:
+            (Path(name) / MANIFEST).write_bytes(manifest.content)
+            release = read_manifest(Path(name) / MANIFEST)
+            if release.release_id != release_id:
+                raise ReleaseCorrupt(f"{self._bucket.uri(release_id)}: its content has the id {release.release_id}")
+            if release.adapter:
+                (Path(name) / "adapter").mkdir()
+                for file in sorted(ADAPTER_FILES):
+                    self._bucket.download(f"{release_id}/adapter/{file}", Path(name) / "adapter" / file)
+            self._take(read_candidate(Path(name)), Path(name))
+        return True
 
     def _attestation_path(self, release_id: str) -> Path:
         return self.folder / "attestations" / f"{release_id}.json"

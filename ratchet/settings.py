@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Mapping
@@ -28,7 +29,9 @@ KEYS = {
     "RATCHET_LANGFUSE_URL": "the Langfuse to pull from (default: none)",
     "RATCHET_LANGFUSE_PUBLIC_KEY": "its project's public key",
     "RATCHET_LANGFUSE_SECRET_KEY": "its project's secret key",
-    "RATCHET_S3_ENDPOINT": "an S3 other than AWS to pull from (its credentials: AWS_ACCESS_KEY_ID and so on)",
+    "RATCHET_S3_ENDPOINT": "an S3 other than AWS (its credentials: AWS_ACCESS_KEY_ID and so on)",
+    "RATCHET_STORE": "s3://bucket/prefix that holds releases and channels (default: folders in RATCHET_HOME)",
+    "RATCHET_TRUST": "file of public keys; gateway and model server serve no release that lacks either signature",
     "RATCHET_ALLOW_PRIVATE": "1 lets us call addresses of private networks (a Langfuse or S3 of your own)",
     "PREFECT_API_URL": "the Prefect server (default: http://127.0.0.1:4200/api)",
 }
@@ -53,6 +56,8 @@ class Settings:
     langfuse_keys: tuple[str, str] | None = field(default=None, repr=False)
     s3_endpoint: str | None = None
     private_is_allowed: bool = False
+    store_uri: str | None = None
+    trust_file: Path | None = None
     judge_url: str | None = None
     judge_key: str | None = field(default=None, repr=False)
 
@@ -85,6 +90,8 @@ class Settings:
             langfuse_keys=_langfuse_keys(environ),
             s3_endpoint=_optional_address(environ, "RATCHET_S3_ENDPOINT"),
             private_is_allowed=environ.get("RATCHET_ALLOW_PRIVATE") == "1",
+            store_uri=_store_uri(environ),
+            trust_file=Path(environ["RATCHET_TRUST"]).absolute() if environ.get("RATCHET_TRUST") else None,
             judge_url=_optional_address(environ, "RATCHET_JUDGE_URL"),
             judge_key=environ.get("RATCHET_JUDGE_KEY") or None,
         )
@@ -160,6 +167,13 @@ def _user_cache(environ: Mapping[str, str]) -> Path:
 def _langfuse_keys(environ: Mapping[str, str]) -> tuple[str, str] | None:
     public, secret = environ.get("RATCHET_LANGFUSE_PUBLIC_KEY"), environ.get("RATCHET_LANGFUSE_SECRET_KEY")
     return (public, secret) if public and secret else None
+
+
+def _store_uri(environ: Mapping[str, str]) -> str | None:
+    uri = (environ.get("RATCHET_STORE") or "").rstrip("/")
+    if uri and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w./-]+)?", uri):
+        raise SettingsInvalid(f"RATCHET_STORE={uri!r} is not allowed; give s3://bucket/prefix")
+    return uri or None
 
 
 def _optional_address(environ: Mapping[str, str], key: str) -> str | None:

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from ratchet.errors import SettingsInvalid
-from ratchet.files import canonical_json
+from ratchet.files import canonical_json, sync_folder
 
 
 class Signature(NamedTuple):
@@ -75,12 +75,17 @@ def load_public_key(path: Path) -> Ed25519PublicKey:
     Raises:
         SettingsInvalid: the file is not an Ed25519 public key.
     """
+    return parse_public_key(path.read_bytes(), str(path))
+
+
+def parse_public_key(pem: bytes | str, where: str) -> Ed25519PublicKey:
+    """A public key from its PEM; `where` is named where it is none (SettingsInvalid)."""
     try:
-        key = load_pem_public_key(path.read_bytes())
+        key = load_pem_public_key(pem.encode() if isinstance(pem, str) else pem)
     except ValueError as error:
-        raise SettingsInvalid(f"{path} is not a public key in PEM") from error
+        raise SettingsInvalid(f"{where} is not a public key in PEM") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise SettingsInvalid(f"{path} is not an Ed25519 key")
+        raise SettingsInvalid(f"{where} is not an Ed25519 key")
     return key
 
 
@@ -106,7 +111,7 @@ def write_private(path: Path, content: bytes) -> None:
     """Write a file whole, readable by its owner only (0600), and on disk when the call returns."""
     temporary = _private_draft(path, content)
     os.replace(temporary, path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _create_private(path: Path, content: bytes) -> None:
@@ -114,7 +119,7 @@ def _create_private(path: Path, content: bytes) -> None:
     with contextlib.suppress(FileExistsError):  # link, unlike replace, leaves a file that came first as it is
         os.link(temporary, path)
     temporary.unlink()
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _private_draft(path: Path, content: bytes) -> Path:
@@ -129,11 +134,3 @@ def _private_draft(path: Path, content: bytes) -> Path:
         Path(name).unlink()
         raise
     return Path(name)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -46,7 +46,7 @@ def decide(settings: Settings, store: Store, ledger: Ledger, run: Run, request: 
             raise ApprovalRefused(barred)
     except (ApprovalRefused, ServiceUnreachable) as refused:  # a verifier that is down must not cost the run
         return _refuse(store, ledger, run, str(refused))
-    ReleaseStore(settings.releases_dir).attest(run.release_id, {"approval": envelope.model_dump(mode="json")})
+    ReleaseStore.of(settings).attest(run.release_id, {"approval": envelope.model_dump(mode="json")})
     ledger.append_once(approval.decision, run.release_id, **_facts(run, approval))
     return change_run(
         store, run.run_id, attempts=run.attempts + 1, refusal=None, decision=approval.decision, reasons=run.reasons
@@ -61,7 +61,7 @@ def carry_out(settings: Settings, store: Store, ledger: Ledger, channels: Channe
         return run
     feature = load_feature(settings.repo, run.feature)
     tagged = version.tag_release(settings.repo, run.feature, run.commit)
-    ReleaseStore(settings.releases_dir).attest(run.release_id, {"version": tagged})
+    ReleaseStore.of(settings).attest(run.release_id, {"version": tagged})
     ledger.append_once("tag", run.release_id, version=tagged, commit=run.commit)
     rollout = start(
         store,

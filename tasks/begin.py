@@ -91,7 +91,7 @@ def prepare(settings: Settings, store: Store, channels: Channels, run: Run) -> P
         BadInput: the feature has no holdout yet.
     """
     state = channels.read(run.feature)
-    releases = ReleaseStore(settings.releases_dir)
+    releases = ReleaseStore.of(settings)
     tree = version.open_worktree(settings, run.run_id, run.feature, run.arms)
     data = tree / "data" / run.feature
     if not (data / "holdout.dvc").exists():

@@ -102,7 +102,7 @@ def find_contender(settings: Settings, feature: Feature, named: str) -> Contende
         live = live_contender(settings, feature.name)
         text = load_prompt(Path(named.removeprefix(PROMPT))).text
         return Contender(reworded(live.release, text), live.adapter)
-    store = ReleaseStore(settings.releases_dir)
+    store = ReleaseStore.of(settings)
     found = _by_version(store, feature.name, named) if VERSION.fullmatch(named) else store.find(named)
     release = store.get(found)
     if release.feature != feature.name:
@@ -113,13 +113,13 @@ def find_contender(settings: Settings, feature: Feature, named: str) -> Contende
 def live_contender(settings: Settings, feature: str) -> Contender:
     """What is on channel stable; in a clone without state, the champion that lies with the data."""
     try:
-        release_id = Channels(settings.channels_dir).read(feature).stable
+        release_id = Channels.of(settings).read(feature).stable
     except ReleaseNotFound:
         path = _inputs(settings, feature) / "champion.json"
         release = read_manifest(path)
-        adapter = ReleaseStore(settings.releases_dir).adapter_path(release.release_id) if release.adapter else None
+        adapter = ReleaseStore.of(settings).adapter_path(release.release_id) if release.adapter else None
         return Contender(release, adapter)
-    store = ReleaseStore(settings.releases_dir)
+    store = ReleaseStore.of(settings)
     return Contender(store.get(release_id), store.adapter_path(release_id))
 
 

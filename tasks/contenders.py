@@ -68,7 +68,7 @@ def stored_contender(manifest: Path, settings: Settings) -> Contender:
         ReleaseNotFound, ReleaseCorrupt: no such manifest, or no such adapter in the store.
     """
     release = read_manifest(manifest)
-    adapter = ReleaseStore(settings.releases_dir).adapter_path(release.release_id) if release.adapter else None
+    adapter = ReleaseStore.of(settings).adapter_path(release.release_id) if release.adapter else None
     return Contender(release, adapter)
 
 

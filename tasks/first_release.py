@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ratchet import git
 from ratchet.base_models import resolve_base_model
@@ -16,6 +17,7 @@ from ratchet.prompts import load_prompt
 from ratchet.release import BaseModelRef, Release, ReleaseStore, policy_of, write_candidate
 from ratchet.settings import Settings
 from ratchet.store import Store
+from ratchet.trust import pipeline_key, sign_claims
 from tasks import version
 
 
@@ -46,13 +48,15 @@ def ensure_first_release(settings: Settings, store: Store, ledger: Ledger, chann
     if head is None:
         raise BadInput(f"{settings.repo} has no commit yet; commit your work first")
     release = build_first(settings, feature)
-    releases = ReleaseStore(settings.releases_dir)
+    releases = ReleaseStore.of(settings)
     candidate = Path(settings.home) / "first" / name
     write_candidate(candidate, release)
     release_id = releases.put(candidate)
     if not git.tags(settings.repo, f"{name}@v*"):
         version.tag_release(settings.repo, name, head)
-    releases.attest(release_id, {"version": "v1.0.0", "feature": name, "commit": head})
+    claims: dict[str, Any] = {"version": "v1.0.0", "feature": name, "commit": head, "intent": feature.intent}
+    claims |= {"owners": list(feature.owners), "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    releases.attest(release_id, sign_claims(pipeline_key(settings), release_id, claims))
     ledger.append_once("first release", release_id, feature=name)
     channels.begin(name, release_id, at=datetime.now(UTC), by="ratchet", reason="first release")
     store.create_document("anchor", name, name, {"release_id": release_id})

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ratchet import git
+from ratchet.features import load_feature
 from ratchet.files import read_json, sha256_file
 from ratchet.ledger import Ledger
 from ratchet.release import ReleaseStore
 from ratchet.runs import Run, change_run
 from ratchet.settings import Settings
 from ratchet.store import Store
+from ratchet.trust import pipeline_key, sign_claims
 from tasks import version
 from tasks.report_run import report_run
 
@@ -28,11 +31,12 @@ def publish(settings: Settings, store: Store, ledger: Ledger, run: Run, tree: Pa
     commit = version.seal_run(
         settings, tree, run.run_id, run.feature, f"{run.feature}: run {run.run_id}, {gate['verdict']}"
     )
-    releases = ReleaseStore(settings.releases_dir)
+    releases = ReleaseStore.of(settings)
     release_id = releases.put(data / "candidates" / evaluated["chosen_arm"])
     keep_reports(settings, run, data)
     card = report_run(settings, store, ledger, releases, run.model_copy(update={"commit": commit}), tree, release_id)
-    releases.attest(release_id, _attestation(tree, run, commit, gate) | {"card": card})
+    claims = _claims(tree, run, commit, gate) | {"card": card}
+    releases.attest(release_id, sign_claims(pipeline_key(settings), release_id, claims))
     ledger.append_once(
         "publish", release_id, run=run.run_id, commit=commit, verdict=gate["verdict"], champion=run.champion_id
     )
@@ -75,10 +79,16 @@ def rows_of(data: Path) -> dict[str, Any]:
     return found
 
 
-def _attestation(tree: Path, run: Run, commit: str, gate: dict[str, Any]) -> dict[str, Any]:
+def _claims(tree: Path, run: Run, commit: str, gate: dict[str, Any]) -> dict[str, Any]:
+    """What the pipeline says of a release: what it came from, what it was trained on, what the gate found."""
     data = tree / "data" / run.feature
+    feature = load_feature(tree, run.feature)
     return {
         "run": run.run_id,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "intent": feature.intent,
+        "owners": list(feature.owners),
+        "rows": rows_of(data),
         "feature": run.feature,
         "commit": commit,
         "tree": git.run(tree, "rev-parse", f"{commit}^{{tree}}"),

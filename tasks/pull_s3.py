@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ratchet.buckets import s3_client
 from ratchet.errors import BadInput, SourceUnreachable
 from ratchet.features import Feature
 from ratchet.files import sha256_text
-from ratchet.outbound import choose_address
 from ratchet.settings import Settings
 from ratchet.store import Store
 from tasks.import_records import import_file
@@ -66,7 +66,7 @@ def pull_s3(
         raise BadInput(f"{uri!r} is no s3://bucket/prefix; give one, or set sources.s3.uri in feature.yaml")
     from botocore.exceptions import BotoCoreError, ClientError
 
-    pull = _Pull(_client(settings), store, feature.name, format, settings.home / "imports" / f"{feature.name}.s3")
+    pull = _Pull(s3_client(settings), store, feature.name, format, settings.home / "imports" / f"{feature.name}.s3")
     report = PullReport()
     try:
         for found in _objects(pull.client, match[1], match[2] or ""):
@@ -79,16 +79,6 @@ def pull_s3(
     except (BotoCoreError, ClientError) as error:
         raise SourceUnreachable(f"{uri}: {_problem(error)}; objects read before are stored") from error
     return report
-
-
-def _client(settings: Settings) -> Any:
-    import boto3
-    from botocore.config import Config
-
-    if settings.s3_endpoint is not None:
-        choose_address(settings.s3_endpoint, allow_private=settings.private_is_allowed)
-    config = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
-    return boto3.client("s3", endpoint_url=settings.s3_endpoint, config=config)
 
 
 def _objects(client: Any, bucket: str, prefix: str) -> Iterator[_Object]:

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from math import ceil
 
-from ratchet.approvals import APPROVAL_KEY, APPROVAL_TYPE, Approval, ApprovalRequest, Envelope
-from ratchet.errors import SettingsInvalid
+from ratchet.approvals import APPROVAL_KEY, APPROVAL_TYPE, Approval, ApprovalRequest, Envelope, may_approve
+from ratchet.errors import RatchetError, SettingsInvalid
+from ratchet.features import load_feature
 from ratchet.files import sha256_text, write_whole
+from ratchet.release import ReleaseStore
 from ratchet.settings import Settings
 from ratchet.signing import load_public_key, public_pem, sign, signing_key
 from verifier.attempts import Attempts
@@ -48,6 +50,7 @@ class Verifier:
         self.people = People(settings.verifier_dir / "people.json", clock)
         self._clock = clock
         self._attempts = Attempts(clock)
+        self._settings = settings
         self._key = signing_key(settings.verifier_dir / "approval.key")
         self._one_at_a_time = threading.Lock()
         self.public_pem = public_pem(self._key.public_key())
@@ -85,8 +88,26 @@ class Verifier:
             reason_digest=sha256_text(request.reason) if request.reason else None,
             at=datetime.fromtimestamp(self._clock(), UTC),
         )
+        barred = self._barred(approval)
+        if barred is not None:
+            raise Refusal(403, "may_not_approve", barred)
         statement = approval.model_dump(mode="json")
         return Envelope(statement=statement, **sign(self._key, APPROVAL_TYPE, statement)._asdict())
+
+    def _barred(self, approval: Approval) -> str | None:
+        """Why feature.yaml bars this approver; None where it does not, or where no release store is in reach.
+
+        The feature is read from the release itself, so that no caller can name a more lenient one.
+        """
+        if (
+            self._settings.store_uri is None and not self._settings.releases_dir.is_dir()
+        ):  # a verifier on a host of its own; tasks/approve.py asks as well
+            return None
+        try:
+            release = ReleaseStore.of(self._settings).get(approval.subject)
+            return may_approve(load_feature(self._settings.repo, release.feature), approval)
+        except RatchetError as error:
+            return f"who may approve it cannot be told: {error}"
 
 
 def _names_subject(prefix: str, subject: str) -> bool:

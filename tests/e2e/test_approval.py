@@ -120,6 +120,18 @@ def test_the_ledger_names_the_person_and_every_refusal(desk: Desk, approved: Run
     assert [e.facts["approver"] for e in entries if e.event == "approve"] == ["zoe"]
 
 
+def test_the_approved_release_carries_both_signatures_and_what_it_came_from(desk: Desk, approved: Run) -> None:
+    assert approved.release_id is not None
+    [found] = desk.clone.ratchet_json("release", "verify", approved.release_id)
+    assert (found["faults"], found["unsigned"], found["approved_by"]) == ([], [], "zoe")
+    newest = desk.clone.ratchet_json("prompts", "log", "asks")[0]
+    assert (newest["version"], newest["approved_by"], newest["commit"]) == ("v2.0.0", "zoe", approved.commit)
+    first = desk.clone.ratchet_json("releases", "asks")[0]["release_id"]
+    assert "data.rows.curate" in "".join(
+        f"data.{key} " for key in desk.clone.ratchet_json("release", "diff", first, approved.release_id)["data"]
+    )
+
+
 def test_the_same_code_again_is_refused(desk: Desk, approved: Run) -> None:
     assert approved.release_id is not None
     answer = {"decision": "approve", "approver": "zoe", "digest_prefix": approved.release_id, "code": desk.used}

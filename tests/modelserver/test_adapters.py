@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from modelserver.adapters import Adapter, AdapterSlices, Slice, read_adapter
+from modelserver.adapters import Adapter, AdapterSlices, Slice, read_adapter, read_approved
 from ratchet.errors import BadInput
+from ratchet.release import adapter_ref, read_candidate, write_candidate
+from ratchet.settings import Settings
+from ratchet.trust import FIRST_RUN, pipeline_key, sign_claims
+from tests.released import Machine
 
 CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "bias": "none"}
 
@@ -93,3 +99,53 @@ def test_a_pickle_under_the_right_name_is_refused(tmp_path: Path, linears: dict[
     (tmp_path / "adapter_model.safetensors").write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(BadInput, match="not a safetensors file"):
         read_adapter(tmp_path, linears)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(Settings.from_env({"RATCHET_REPO": str(tmp_path), "RATCHET_HOME": str(tmp_path / "home")}))
+    yield made
+    made.store.close()
+
+
+def stored(machine: Machine, tmp_path: Path, **more: Any) -> tuple[str, Path]:
+    """A release with real weights in the store, and its adapter's folder."""
+    folder = tmp_path / "made" / "adapter"
+    folder.mkdir(parents=True)
+    write(folder, weights())
+    candidate = machine.candidate("Name the team.")
+    shutil.copytree(folder, candidate / "adapter")
+    write_candidate(candidate, read_candidate(candidate).model_copy(update={"adapter": adapter_ref(folder)}))
+    claims = {"feature": "routing", "commit": "c"}
+    release_id = machine.releases.put(candidate)
+    machine.releases.attest(release_id, sign_claims(pipeline_key(machine.settings), release_id, claims))
+    return release_id, machine.releases.folder / release_id / "adapter"
+
+
+def test_an_approved_releases_adapter_is_read(machine: Machine, tmp_path: Path, linears: Any) -> None:
+    release_id, folder = stored(machine, tmp_path)
+    machine.approve(release_id, FIRST_RUN)
+    layers = read_approved(release_id, folder, linears, machine.trust)
+    assert torch.equal(layers["model.q"].down, read_adapter(folder, linears)["model.q"].down)
+
+
+def test_an_adapter_without_an_approval_is_refused(machine: Machine, tmp_path: Path, linears: Any) -> None:
+    release_id, folder = stored(machine, tmp_path)
+    with pytest.raises(BadInput, match="no approval"):
+        read_approved(release_id, folder, linears, machine.trust)
+
+
+def test_an_approved_adapter_whose_weights_were_changed_is_refused(machine: Machine, tmp_path: Path, linears) -> None:
+    release_id, folder = stored(machine, tmp_path)
+    machine.approve(release_id, FIRST_RUN)
+    save_file(weights(A=torch.zeros(2, 4)), folder / "adapter_model.safetensors")
+    with pytest.raises(BadInput, match="do not match"):
+        read_approved(release_id, folder, linears, machine.trust)
+
+
+def test_other_weights_under_an_approved_name_are_refused(machine: Machine, tmp_path: Path, linears: Any) -> None:
+    release_id, folder = stored(machine, tmp_path)
+    machine.approve(release_id, FIRST_RUN)
+    for elsewhere in (tmp_path / "made" / "adapter", folder.parent / "adapter" / ".." / "other"):
+        with pytest.raises(BadInput, match="is not the adapter of release"):
+            read_approved(release_id, elsewhere, linears, machine.trust)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.channels import Canary, Channels, ChannelState, assign
-from ratchet.errors import ReleaseCorrupt, ReleaseNotFound, StaleChannel
+from ratchet.channels import Canary, Channels, ChannelState, Freeze, assign, channel_name, channel_names
+from ratchet.errors import BadInput, ChannelFrozen, ReleaseCorrupt, ReleaseNotFound, StaleChannel
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -126,3 +126,83 @@ def test_another_salt_draws_other_users() -> None:
 
 def test_without_a_canary_everyone_is_on_stable() -> None:
     assert assign(ChannelState(stable="rel_a"), "u1") == ("stable", "rel_a", 1.0)
+
+
+def test_the_most_specific_channel_serves_and_the_tenant_comes_before_the_segment(channels: Channels) -> None:
+    names = ["routing@acme@vip", "routing@acme", "routing@@vip", "routing"]
+    assert channel_names("routing", "acme", "vip") == names
+    for name in reversed(names[:-1]):
+        assert channels.resolve("routing", "acme", "vip")[0] == names[names.index(name) + 1]
+        channels.begin(name, f"rel_{names.index(name)}", at=AT, by="ana", reason="pinned")
+        assert channels.resolve("routing", "acme", "vip") == (name, channels.read(name))
+    assert channels.resolve("routing", "other", "vip")[0] == "routing@@vip"
+    assert channels.resolve("routing", "other")[0] == channels.resolve("routing")[0] == "routing"
+
+
+def test_a_channel_that_inherits_is_passed_over_and_keeps_its_history(channels: Channels) -> None:
+    channels.begin("routing@acme", "rel_b", at=AT, by="ana", reason="pinned")
+    told = {"canary": None, "at": AT, "by": "ana", "reason": "let go"}
+    channels.move("routing@acme", stable="rel_b", expected_version=1, inherits=True, **told)
+    assert channels.resolve("routing", "acme")[0] == "routing"
+    assert [m.inherits for m in channels.history("routing@acme")] == [False, True]
+
+
+@pytest.mark.parametrize("part", ["../x", "a/b", "a@b", "", " ", "a\n", "é", "x" * 65, ".hidden"])
+def test_a_tenant_that_is_no_safe_file_name_has_no_channel(channels: Channels, part: str) -> None:
+    assert channel_names("routing", part, part) == ["routing"]
+    for tenant, segment in ((part, None), (None, part)):
+        with pytest.raises(BadInput, match="is no channel"):
+            channel_name("routing", tenant, segment)
+    if part != "a@b":  # which, whole, is the name of a tenant's segment
+        with pytest.raises(BadInput, match="is no channel"):
+            channels.begin(f"routing@{part}", "rel_b", at=AT, by="ana", reason="x")
+    assert [path.name for path in channels.folder.parent.iterdir()] == ["channels"]
+
+
+def test_features_are_told_from_their_tenants_channels(channels: Channels) -> None:
+    channels.begin("routing@acme", "rel_b", at=AT, by="ana", reason="pinned")
+    assert (channels.features(), channels.names()) == (["routing"], ["routing", "routing@acme"])
+
+
+FREEZE = Freeze(by="bob", reason="sale", at="2026-01-02")
+
+
+def test_a_frozen_channel_refuses_a_move_and_says_who_and_why(channels: Channels) -> None:
+    assert channels.freeze("routing", FREEZE).version == 1
+    with pytest.raises(ChannelFrozen, match="frozen by bob at 2026-01-02: sale"):
+        move(channels, 1)
+    assert channels.read("routing") == ChannelState(stable="rel_a", version=1, frozen=FREEZE)
+    channels.freeze("routing", None)
+    assert move(channels, 1).version == 2
+
+
+def back(channels: Channels, stable: str) -> ChannelState:
+    version = channels.read("routing").version
+    told = {"at": AT, "by": "ana", "reason": "back"}
+    return channels.move("routing", stable=stable, canary=None, expected_version=version, **told)
+
+
+def test_the_way_back_is_open_while_frozen(channels: Channels) -> None:
+    back(channels, "rel_c")  # rel_c is stable now
+    move(channels, 2, stable="rel_c")  # and rel_b on the canary
+    channels.freeze("routing", FREEZE)
+    with pytest.raises(ChannelFrozen):
+        back(channels, "rel_b")  # promoting the canary is no way back
+    with pytest.raises(ChannelFrozen):
+        back(channels, "rel_new")
+    assert back(channels, "rel_c").canary is None
+    assert back(channels, "rel_a") == ChannelState(stable="rel_a", version=5, frozen=FREEZE)
+
+
+def test_promoting_a_canary_that_was_stable_once_is_no_way_back(channels: Channels) -> None:
+    back(channels, "rel_b")
+    back(channels, "rel_a")
+    move(channels, 3)  # rel_b on the canary, once more
+    channels.freeze("routing", FREEZE)
+    with pytest.raises(ChannelFrozen):
+        back(channels, "rel_b")
+
+
+def test_history_knows_the_share_of_the_canary(channels: Channels) -> None:
+    move(channels, 1)
+    assert [m.share for m in channels.history("routing")] == [None, 0.2]

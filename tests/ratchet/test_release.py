@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import threading
 from pathlib import Path
@@ -5,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ratchet.buckets import open_bucket
 from ratchet.errors import ReleaseCorrupt, ReleaseNotFound
 from ratchet.features import Decoding, Feature, Privacy
 from ratchet.prompts import Prompt
@@ -21,6 +23,7 @@ from ratchet.release import (
     request_body,
     write_candidate,
 )
+from ratchet.settings import Settings
 
 ASKED = (Message(role="user", content="hi"),)
 
@@ -209,3 +212,39 @@ def test_request_without_adapter_and_schema_asks_the_base_model() -> None:
 def test_passthrough_leaves_the_messages_as_they_are() -> None:
     found = release(policy=ReleasePolicy(mode="passthrough", scorer="exact_match"))
     assert request_body(found, ASKED, variables={}, contexts=())["messages"] == [{"role": "user", "content": "hi"}]
+
+
+def test_a_release_on_s3_is_brought_and_verified_on_another_machine(s3: Settings, tmp_path: Path) -> None:
+    here, there = ReleaseStore.of(s3), ReleaseStore.of(dataclasses.replace(s3, home=tmp_path / "other"))
+    found = here.put(candidate(tmp_path / "a"))
+    here.attest(found, {"commit": "c1"})
+    there.attest(found, {"version": "v2.0.0"})
+    assert there.ids() == [found] and there.find(found[4:12]) == found
+    assert there.get(found) == here.get(found) and there.adapter_path(found) is not None
+    assert here.attestation(found) == there.attestation(found) == {"commit": "c1", "version": "v2.0.0"}
+
+
+@pytest.mark.parametrize("name", ["candidate.json", "adapter/adapter_model.safetensors"])
+def test_a_release_that_was_changed_on_s3_is_refused(s3: Settings, tmp_path: Path, name: str) -> None:
+    found = ReleaseStore.of(s3).put(candidate(tmp_path / "a"))
+    bucket = open_bucket(str(s3.store_uri), s3).below("releases")
+    before = bucket.get(f"{found}/{name}")
+    assert before is not None
+    bucket.put(f"{found}/{name}", before.content.replace(b"Route.", b"Leak.").replace(b"weights", b"weightz"))
+    there = ReleaseStore.of(dataclasses.replace(s3, home=tmp_path / "other"))
+    with pytest.raises(ReleaseCorrupt):
+        there.get(found)
+    assert not (there.folder / found).exists()
+
+
+def test_attestations_that_grow_at_once_lose_nothing(s3: Settings, tmp_path: Path) -> None:
+    here, there = ReleaseStore.of(s3), ReleaseStore.of(dataclasses.replace(s3, home=tmp_path / "other"))
+    found = here.put(candidate(tmp_path / "a"))
+    facts = [(store, number) for number in range(3) for store in (here, there)]
+    threads = [threading.Thread(target=s.attest, args=(found, {f"k{n}-{i}": n})) for i, (s, n) in enumerate(facts)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(here.attestation(found)) == 6
+    assert json.loads((here.folder / "attestations" / f"{found}.json").read_text()) == there.attestation(found)

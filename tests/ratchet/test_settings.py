@@ -91,3 +91,15 @@ def test_processes_that_start_together_read_one_secret(tmp_path: Path) -> None:
             found = set(pool.map(lambda _, n=name: read_secret(settings, n), range(16)))
             assert len(found) == 1 and len(found.pop()) == 64
     assert len(list(settings.secrets_dir.iterdir())) == 20
+
+
+@pytest.mark.parametrize("uri", ["/tmp/store", "s3://", "s3://b", "s3://Bucket/x", "s3://bucket/x?y", "http://bucket"])
+def test_a_store_that_is_no_s3_address_is_refused(uri: str) -> None:
+    with pytest.raises(SettingsInvalid, match="RATCHET_STORE"):
+        Settings.from_env({"RATCHET_STORE": uri})
+
+
+def test_store_and_trust_file_are_unset_by_default_and_taken_as_given(tmp_path: Path) -> None:
+    assert (Settings.from_env({}).store_uri, Settings.from_env({}).trust_file) == (None, None)
+    given = Settings.from_env({"RATCHET_STORE": "s3://bucket/a/b/", "RATCHET_TRUST": str(tmp_path / "t.yaml")})
+    assert (given.store_uri, given.trust_file) == ("s3://bucket/a/b", tmp_path / "t.yaml")

@@ -1,3 +1,4 @@
+import json
 import threading
 import time
 
@@ -6,6 +7,8 @@ import pytest
 from ratchet.approvals import ApprovalRequest
 from ratchet.errors import SettingsInvalid
 from ratchet.signing import public_pem, signing_key
+from tests.conftest import POLICY
+from tests.released import Machine
 from verifier.decisions import Refusal, Verifier
 
 SUBJECT = "rel_" + "0123456789abcdef" * 4
@@ -48,3 +51,32 @@ def test_wrong_codes_presented_many_at_once_are_counted_in_time(desk):
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
     assert sorted(reasons) == [403] * 5 + [429] * 35
+
+
+@pytest.fixture
+def owned(desk):
+    """A release of a feature that only ana may approve, or the machine `night`."""
+    policy = POLICY | {"approval": {"approvers": ["ana"], "machine_approvers": ["night"]}}
+    folder = desk.settings.repo / "features" / "routing"
+    folder.mkdir(parents=True)
+    (folder / "feature.yaml").write_text(json.dumps(policy))
+    return Machine(desk.settings).release(version=None, approve=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "reason"),
+    [
+        ("ana", "person", None),
+        ("night", "machine", None),
+        ("bob", "person", "may_not_approve"),
+        ("day", "machine", "may_not_approve"),
+    ],
+)
+def test_who_feature_yaml_does_not_name_gets_no_signature(desk, owned, name, kind, reason):
+    answer = desk.send(desk.code(desk.enrol(name, kind)), approver=name, subject=owned, digest_prefix=owned)
+    assert (answer.status_code, answer.json().get("reason")) == (403 if reason else 200, reason)
+
+
+def test_a_release_that_is_not_in_the_store_gets_no_signature(desk, owned):
+    answer = desk.send(desk.code(desk.enrol()), subject=SUBJECT)
+    assert answer.json()["reason"] == "may_not_approve" and "not in" in answer.json()["message"]

@@ -1,0 +1,67 @@
+"""Who is served by which channel: the tenant's, the segment's, or the feature's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.gateway.conftest import AT, Gateway
+
+
+def served(gateway: Gateway, **fields: Any) -> str:
+    answer = gateway.ask(ratchet=fields)
+    assert answer.status_code == 200, answer.text
+    return answer.headers["x-ratchet-release"]
+
+
+@pytest.fixture
+def pinned(gateway: Gateway) -> dict[str, str]:
+    """A release for each kind of channel."""
+    found = {"": gateway.shop.stable}
+    for name in ("routing@acme", "routing@@vip", "routing@acme@vip"):
+        found[name.removeprefix("routing")] = gateway.shop.put(text=f"For {name}.")
+        gateway.shop.begin(name, found[name.removeprefix("routing")])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("tenant", "segment", "channel"),
+    [
+        (None, None, ""),
+        ("other", "cheap", ""),
+        ("acme", None, "@acme"),
+        ("acme", "cheap", "@acme"),
+        ("other", "vip", "@@vip"),
+        ("acme", "vip", "@acme@vip"),
+        ("other", "../vip", ""),
+    ],
+)
+def test_the_most_specific_channel_answers(gateway, pinned, tenant, segment, channel) -> None:
+    fields = {"tenant": tenant} if tenant else {}
+    assert served(gateway, **fields, **({"segment": segment} if segment else {})) == pinned[channel]
+
+
+def test_a_move_of_a_tenants_channel_is_seen_by_the_next_request(gateway: Gateway, pinned) -> None:
+    channels, other = gateway.shop.channels, gateway.shop.put(text="Another.")
+    assert served(gateway, tenant="acme") == pinned["@acme"]
+    told = {"at": AT, "by": "ana", "reason": "why"}
+    channels.move("routing@acme", stable=other, canary=None, expected_version=1, **told)
+    assert served(gateway, tenant="acme") == other
+    channels.move("routing@acme", stable=other, canary=None, expected_version=2, inherits=True, **told)
+    assert served(gateway, tenant="acme") == gateway.shop.stable
+
+
+def test_only_features_are_models(gateway: Gateway, pinned) -> None:
+    assert [m["id"] for m in gateway.http.get("/v1/models").json()["data"]] == ["routing"]
+    answer = gateway.ask(model="routing@acme")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_prompts_are_listed_with_where_they_are_live(gateway: Gateway, pinned) -> None:
+    found = gateway.http.get("/v1/prompts", params={"feature": "routing"}).json()["data"]
+    assert {(p["text"], *p["live_on"]) for p in found} >= {
+        ("Name the team.", "routing"),
+        ("For routing@@vip.", "routing@@vip"),
+    }
+    assert gateway.http.get("/v1/prompts", params={"feature": "nothing"}).json()["data"] == []
