@@ -19,6 +19,7 @@ from cli import (
     holdout,
     judge,
     log_evidence,
+    key,
     people,
     plan,
     pull,
@@ -66,6 +67,7 @@ demo.register(app)
 app.add_typer(feature.app, name="feature")
 app.add_typer(holdout.app, name="holdout")
 app.add_typer(judge.app, name="judge")
+app.add_typer(key.app, name="key")
 app.add_typer(pull.app, name="pull")
 app.add_typer(people.app, name="people")
 

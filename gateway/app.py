@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.access import Access, Action, caller_of
 from gateway.backends import ModelServer
 from gateway.chat import complete_chat
 from gateway.durable_log import DurableLog
@@ -32,6 +33,7 @@ from gateway.refusals import Refusal, json_response
 from gateway.routing import Router
 from gateway.traces import take_traces
 from ratchet.errors import RatchetError
+from ratchet.keys import Keys
 from ratchet.settings import Settings, read_secret
 from ratchet.store import open_store
 
@@ -50,14 +52,14 @@ def create_app(settings: Settings, limits: Limits = Limits()) -> FastAPI:  # noq
         openapi_url=None,
         lifespan=_opened(settings, limits),
         routes=[
-            _route("/v1/chat/completions", complete_chat, "POST"),
-            _route("/v1/feedback", take_feedback, "POST"),
-            _route("/v1/helpdesk", take_reply, "POST"),
-            _route("/v1/traces", take_traces, "POST"),
-            _route("/v1/models", _models, "GET"),
-            _route("/healthz", _healthz, "GET"),
-            _route("/readyz", _readyz, "GET"),
-            _route("/metrics", _metrics, "GET"),
+            _route("/v1/chat/completions", complete_chat, "POST", "ask"),
+            _route("/v1/feedback", take_feedback, "POST", "feedback"),
+            _route("/v1/helpdesk", take_reply, "POST", "open"),  # signed with a secret of its own
+            _route("/v1/traces", take_traces, "POST", "traces"),
+            _route("/v1/models", _models, "GET", "models"),
+            _route("/healthz", _healthz, "GET", "open"),
+            _route("/readyz", _readyz, "GET", "open"),
+            _route("/metrics", _metrics, "GET", "metrics"),
         ],
     )
     app.add_exception_handler(HTTPException, _unknown_path)
@@ -75,7 +77,8 @@ def _opened(settings: Settings, limits: Limits) -> Callable[[FastAPI], AbstractA
                 log = DurableLog(store, limits, StoragePrivacy(settings, store).scrub)
                 log.start()
                 server = ModelServer(settings.modelserver_url, session, limits, settings.modelserver_key)
-                app.state.parts = Parts(Router(settings), server, log, store, Metrics(), limits, settings)
+                access = Access(Keys(store.engine), is_required=settings.keys_are_required)
+                app.state.parts = Parts(Router(settings), server, log, store, Metrics(), limits, settings, access)
                 try:
                     yield
                 finally:
@@ -84,12 +87,14 @@ def _opened(settings: Settings, limits: Limits) -> Callable[[FastAPI], AbstractA
     return lifespan
 
 
-def _route(path: str, endpoint: Endpoint, method: str) -> Route:
+def _route(path: str, endpoint: Endpoint, method: str, action: Action) -> Route:
     """An endpoint behind the border where every error becomes an answer."""
 
     async def answer(request: Request) -> Response:
         try:
-            return await endpoint(request.app.state.parts, request)
+            parts: Parts = request.app.state.parts
+            request.state.caller = await parts.access.admit(request, action)
+            return await endpoint(parts, request)
         except Refusal as refusal:
             return refusal.response()
         except RatchetError as error:  # its message is made for people: ids and paths, and what to do
@@ -106,8 +111,10 @@ def _route(path: str, endpoint: Endpoint, method: str) -> Route:
 
 
 async def _models(parts: Parts, request: Request) -> Response:
-    """What can be asked: the features with a release on stable."""
-    found = [{"id": name, "object": "model", "owned_by": "ratchet"} for name in parts.router.features()]
+    """What can be asked: the features with a release on stable, as far as the key is for them."""
+    caller = caller_of(request)
+    names = [name for name in parts.router.features() if caller.allows(name)]
+    found = [{"id": name, "object": "model", "created": 0, "owned_by": "ratchet"} for name in names]
     return json_response({"object": "list", "data": found})
 
 

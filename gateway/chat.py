@@ -10,12 +10,13 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.access import caller_of
 from gateway.backends import Call
 from gateway.parts import Parts
 from gateway.refusals import BackendFailed, Refusal, json_response
-from gateway.requests import check_chat, read_body, to_messages
+from gateway.requests import check_chat, for_tenant, read_body, to_messages
 from gateway.stream import EventStream, relay
-from gateway.turn import Heard, Turn
+from gateway.turn import NOBODY, Heard, Turn
 
 logger = structlog.get_logger("gateway")
 T = TypeVar("T")
@@ -29,8 +30,11 @@ async def complete_chat(parts: Parts, request: Request) -> Response:
     """
     raw = await read_body(request, parts.limits)
     asked = check_chat(raw, parts.limits)
+    caller = caller_of(request)
+    caller.check_feature(asked.model)
+    asked = for_tenant(asked, caller.tenant(asked.ratchet.tenant))
     messages = to_messages(asked.messages)
-    user_id = asked.user or f"anon_{uuid.uuid4().hex}"
+    user_id = asked.user or NOBODY + uuid.uuid4().hex
     turn = Turn(asked, raw, messages, user_id, parts.router.assign(asked.model, user_id))
     try:
         if asked.stream:

@@ -20,6 +20,7 @@ class Limits:
     body_bytes: int = 1 << 20
     trace_bytes: int = 8 << 20  # of POST /v1/traces, as sent and decompressed
     replay_s: float = 300.0  # how old a signed webhook may be
+    receipt_days: int = 90  # how long after an answer feedback on it is taken
     json_depth: int = 64
     messages: int = 256
     line_bytes: int = 1 << 20  # of a backend's stream

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.access import Access
 from gateway.backends import ModelServer
 from gateway.durable_log import DurableLog
 from gateway.limits import Limits
@@ -24,3 +25,4 @@ class Parts:
     metrics: Metrics
     limits: Limits
     settings: Settings
+    access: Access

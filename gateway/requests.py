@@ -10,9 +10,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from gateway.limits import Limits
 from gateway.refusals import Refusal, first_problem
-from ratchet.records import Context, Message, Source
+from ratchet.records import TENANT, Context, Message, Source
 
-TENANT = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
@@ -129,6 +128,13 @@ def check_chat(document: dict[str, Any], limits: Limits) -> ChatRequest:
     if asked.n not in (None, 1):
         raise Refusal(400, "unsupported_value", "n: only 1 is supported, as every answer has one receipt")
     return asked
+
+
+def for_tenant(asked: ChatRequest, tenant: str | None) -> ChatRequest:
+    """The request as one of this tenant, whatever its body said."""
+    if tenant is None or tenant == asked.ratchet.tenant:
+        return asked
+    return asked.model_copy(update={"ratchet": asked.ratchet.model_copy(update={"tenant": tenant})})
 
 
 def validate(shape: type[Shape], document: dict[str, Any], *, status: int) -> Shape:

@@ -16,6 +16,7 @@ from ratchet.records import Input, Interaction, Message, Output, Usage
 from ratchet.release import request_body
 
 RECEIPT = "chatcmpl-"
+NOBODY = "anon_"  # begins the user id of a request that names no user
 # Of a passthrough feature these go to the model too: without them its messages would not mean what they meant.
 PASSED_ON = ("tools", "tool_choice", "parallel_tool_calls", "stop", "seed")
 

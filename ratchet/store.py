@@ -119,6 +119,13 @@ class Store:
             body = connection.execute(query).scalar()
         return Interaction.model_validate_json(body) if body else None
 
+    def feedback_of(self, feedback_id: str) -> Feedback | None:
+        """One feedback by its id."""
+        query = sa.select(feedback.c.body).where(feedback.c.feedback_id == feedback_id)
+        with self.reader.connect() as connection:
+            body = connection.execute(query).scalar()
+        return Feedback.model_validate_json(body) if body else None
+
     def interactions(
         self, feature: str, *, after_seq: int = 0, tenant: str | None = None, day: str | None = None
     ) -> Iterator[tuple[int, Interaction]]:
