@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.access import caller_of
-from gateway.backends import Call
+from gateway.backends import Answered, Call
 from gateway.parts import Parts
 from gateway.refusals import BackendFailed, Refusal, json_response
 from gateway.requests import check_chat, for_tenant, read_body, to_messages
@@ -35,12 +35,14 @@ async def complete_chat(parts: Parts, request: Request) -> Response:
     asked = for_tenant(asked, caller.tenant(asked.ratchet.tenant))
     messages = to_messages(asked.messages)
     user_id = asked.user or NOBODY + uuid.uuid4().hex
-    turn = Turn(asked, raw, messages, user_id, parts.router.assign(asked.model, user_id))
+    assigned = parts.router.assign(asked.model, user_id)
+    tenant = await parts.quotas.admit(asked.ratchet.tenant)
+    turn = Turn(asked, raw, messages, user_id, assigned, tenant=tenant)
     try:
         if asked.stream:
-            backend = await _serve(parts, turn, parts.model_server.open_stream)
+            backend = await _serve(parts, turn, parts.backends.open_stream)
             return EventStream(relay(parts, turn, backend), headers=turn.headers(), media_type="text/event-stream")
-        answer = await _serve(parts, turn, parts.model_server.complete)
+        answer = await _serve(parts, turn, parts.backends.complete)
         return await _finish(parts, turn, answer)
     except Refusal as refusal:
         parts.metrics.requests.labels(turn.feature, turn.channel, str(refusal.status)).inc()
@@ -48,11 +50,13 @@ async def complete_chat(parts: Parts, request: Request) -> Response:
         raise
 
 
-async def _serve(parts: Parts, turn: Turn, ask: Callable[[Call], Awaitable[T]]) -> T:
+async def _serve(parts: Parts, turn: Turn, ask: Callable[[Call], Awaitable[Answered[T]]]) -> T:
     """Ask the assigned release; where a canary fails, whatever the reason, stable answers instead."""
     try:
         turn.serving = await parts.router.release(turn.assigned.release_id)
-        return await ask(turn.call(turn.serving))
+        answered = await ask(turn.call(turn.serving))
+        turn.answered_by(answered)
+        return answered.value
     except BackendFailed as failure:
         if turn.assigned.channel != "canary":
             raise
@@ -65,13 +69,16 @@ async def _serve(parts: Parts, turn: Turn, ask: Callable[[Call], Awaitable[T]]) 
         )
         turn.fell_back_for = failure.code
     turn.serving = await parts.router.release(parts.router.channel(turn.feature).stable)
-    answer = await ask(turn.call(turn.serving))
+    answered = await ask(turn.call(turn.serving))
+    turn.answered_by(answered)
     parts.metrics.fallbacks.labels(turn.feature).inc()
-    return answer
+    return answered.value
 
 
 async def _finish(parts: Parts, turn: Turn, answer: dict[str, Any]) -> Response:
     heard = Heard.of_answer(answer)
-    await parts.log.append(turn.record(heard))
+    record = turn.record(heard)
+    parts.quotas.spent(record)
+    await parts.log.append(record)
     parts.metrics.answered(turn, heard, "200")
     return json_response({**answer, "id": turn.receipt, "model": turn.feature}, headers=turn.headers())

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.access import Access
-from gateway.backends import ModelServer
+from gateway.backends import Backends
 from gateway.durable_log import DurableLog
 from gateway.limits import Limits
 from gateway.metrics import Metrics
+from gateway.quotas import Quotas
 from gateway.routing import Router
 from ratchet.settings import Settings
 from ratchet.store import Store
@@ -19,10 +20,11 @@ class Parts:
     """Opened by the app's lifespan, closed with it."""
 
     router: Router
-    model_server: ModelServer
+    backends: Backends
     log: DurableLog
     store: Store
     metrics: Metrics
     limits: Limits
     settings: Settings
     access: Access
+    quotas: Quotas

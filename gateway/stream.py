@@ -12,6 +12,7 @@ from starlette.types import Send
 
 from gateway.parts import Parts
 from gateway.refusals import BackendFailed, Refusal
+from gateway.replicas import Opened
 from gateway.turn import Heard, Turn
 
 DONE = b"data: [DONE]\n\n"
@@ -29,7 +30,7 @@ class EventStream(StreamingResponse):
                 await self.body_iterator.aclose()
 
 
-async def relay(parts: Parts, turn: Turn, backend: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+async def relay(parts: Parts, turn: Turn, backend: Opened) -> AsyncGenerator[bytes, None]:
     """The events for the client.
 
     From the finish reason on they are held back until the interaction is stored: a client that has seen the end can
@@ -40,7 +41,7 @@ async def relay(parts: Parts, turn: Turn, backend: aiohttp.ClientResponse) -> As
     status = "aborted"
     is_handed_over = False
     try:
-        async for chunk in _chunks(backend, parts.limits.line_bytes):
+        async for chunk in _chunks(backend.response, parts.limits.line_bytes):
             heard.add(chunk)
             event = _event(turn, chunk)
             if heard.finish_reason is not None:
@@ -50,20 +51,24 @@ async def relay(parts: Parts, turn: Turn, backend: aiohttp.ClientResponse) -> As
         if heard.finish_reason is None:
             raise BackendFailed(502, "backend_broke_off", "the model server ended its stream before the answer did")
         is_handed_over = True
-        await parts.log.append(turn.record(heard))
+        record = turn.record(heard)
+        parts.quotas.spent(record)
+        await parts.log.append(record)
         status = "200"
-        backend.release()
+        backend.close(is_finished=True)
         yield b"".join(held) + DONE
     except Refusal as refusal:
         if isinstance(refusal, BackendFailed):
-            parts.model_server.lost_stream(_model(turn))
+            backend.lost()
         status = str(refusal.status)
         yield b"data: " + orjson.dumps(refusal.document()) + b"\n\n"
     finally:
-        backend.close()  # of no effect after release; otherwise the model server stops writing for nobody
+        backend.close()
         if not is_handed_over:
             heard.finish_reason = "aborted"
-            parts.log.submit(turn.record(heard))
+            record = turn.record(heard)
+            parts.quotas.spent(record)
+            parts.log.submit(record)
         parts.metrics.answered(turn, heard, status)
 
 
@@ -106,8 +111,3 @@ def _event(turn: Turn, chunk: dict[str, Any]) -> bytes:
     if is_usage_wanted:
         chunk["usage"] = usage
     return b"data: " + orjson.dumps({**chunk, "id": turn.receipt, "model": turn.feature}) + b"\n\n"
-
-
-def _model(turn: Turn) -> str:
-    assert turn.serving is not None
-    return turn.serving.release.model
