@@ -91,6 +91,10 @@ class Backends:
         """
         return await self._first(call, path, lambda backend, one: backend.complete(one))
 
+    def has_chain(self, model: str) -> bool:
+        """Whether the backends file names who serves a model."""
+        return model in self._config.chains
+
     async def is_reachable(self, timeout_s: float) -> bool:
         """Whether some backend for ordinary models is there."""
         for config in self._config.chain(""):

@@ -10,6 +10,7 @@ import orjson
 from starlette.responses import StreamingResponse
 from starlette.types import Send
 
+from gateway.guarding import guard_streamed
 from gateway.parts import Parts
 from gateway.refusals import BackendFailed, Refusal
 from gateway.replicas import Opened
@@ -50,6 +51,7 @@ async def relay(parts: Parts, turn: Turn, backend: Opened) -> AsyncGenerator[byt
                 yield event
         if heard.finish_reason is None:
             raise BackendFailed(502, "backend_broke_off", "the model server ended its stream before the answer did")
+        await guard_streamed(parts, turn, heard.content or "")
         is_handed_over = True
         record = turn.record(heard)
         parts.quotas.spent(record)
@@ -70,6 +72,22 @@ async def relay(parts: Parts, turn: Turn, backend: Opened) -> AsyncGenerator[byt
             parts.quotas.spent(record)
             parts.log.submit(record)
         parts.metrics.answered(turn, heard, status)
+
+
+async def whole_as_events(turn: Turn, answer: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+    """A whole answer, stored already, for a client that asked for a stream: a chunk for each choice, and the end."""
+    head = {"id": turn.receipt, "object": "chat.completion.chunk", "model": turn.feature}
+    head["created"] = answer.get("created", 0)
+    for choice in answer["choices"]:
+        index, said = choice.get("index", 0), choice["message"]
+        calls = [{**call, "index": place} for place, call in enumerate(said.get("tool_calls") or [])]
+        delta = {"role": "assistant", "content": said.get("content")} | ({"tool_calls": calls} if calls else {})
+        shared = {"index": index, "logprobs": choice.get("logprobs")}
+        for piece in ({"delta": delta, "finish_reason": None}, {"delta": {}, "finish_reason": choice["finish_reason"]}):
+            yield b"data: " + orjson.dumps(head | {"choices": [shared | piece]}) + b"\n\n"
+    if turn.asked.stream_options is not None and turn.asked.stream_options.include_usage:
+        yield b"data: " + orjson.dumps(head | {"choices": [], "usage": answer.get("usage")}) + b"\n\n"
+    yield DONE
 
 
 async def _chunks(backend: aiohttp.ClientResponse, line_bytes: int) -> AsyncGenerator[dict[str, Any], None]:

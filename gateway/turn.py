@@ -98,6 +98,13 @@ class Turn:
         return "stable" if self.fell_back_for else self.assigned.channel
 
     @property
+    def is_streamed_through(self) -> bool:
+        """Whether the answer is passed on as it comes; not where a guard must see all of it first."""
+        assert self.serving is not None
+        guards = self.serving.release.policy.guards
+        return bool(self.asked.stream) and not (guards is not None and guards.needs_whole_answer)
+
+    @property
     def receipt(self) -> str:
         """The `id` of the response."""
         return RECEIPT + self.interaction_id
@@ -121,7 +128,7 @@ class Turn:
         if release.output_schema is None and "response_format" in self.raw:
             passed["response_format"] = self.raw["response_format"]
         body |= passed
-        if self.asked.stream:
+        if self.is_streamed_through:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         is_trial = self.channel == "canary"
         return Call(release.model, body, served.adapter, release.base_model.name, self.tenant, is_trial)
@@ -141,6 +148,8 @@ class Turn:
         }
         if self.is_fallback:
             told["x-ratchet-fallback"] = self.fell_back_for or self.backend_fell_back_for or ""
+        if "guards" in self.notes:
+            told["x-ratchet-guards"] = "; ".join(self.notes["guards"])
         return told
 
     @property

@@ -35,6 +35,7 @@ class FakeModelServer:
         self.streams_left = 0
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.tool_calls: list[Any] = []
+        self.flagged: str | None = None
 
     @property
     def url(self) -> str:
@@ -60,6 +61,7 @@ class FakeModelServer:
         for path in CHAT_PATHS:
             app.router.add_post(path, self._chat)
         app.router.add_post("/v1/embeddings", self._embed)
+        app.router.add_post("/v1/moderations", self._moderate)
         app.router.add_post("/v1/load_lora_adapter", self._load)
         runner = web.AppRunner(app, shutdown_timeout=0)
         self._loop.run_until_complete(runner.setup())
@@ -104,6 +106,13 @@ class FakeModelServer:
             for number in range(body.get("n") or 1)
         ]
         return web.json_response(_head(body, "chat.completion") | {"choices": choices, "usage": _usage(body, said)})
+
+    async def _moderate(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.bodies.append(body)
+        flags = [self.flagged is not None and self.flagged in text for text in body["input"]]
+        results = [{"flagged": flag, "categories": {str(self.flagged): flag}} for flag in flags]
+        return web.json_response({"id": "m1", "model": body["model"], "results": results})
 
     async def _embed(self, request: web.Request) -> web.Response:
         body = await request.json()
