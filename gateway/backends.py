@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 from aiohttp.abc import ResolveResult
-from aiohttp.resolver import DefaultResolver
+from aiohttp.resolver import ThreadedResolver
 
 from gateway.limits import Limits
 from gateway.presets import BackendConfig, BackendsConfig
@@ -138,7 +138,7 @@ def _name_there(config: BackendConfig, call: Call, base: str) -> str | None:
     return config.spec.models.get(base, None if call.adapter is not None else call.model)
 
 
-class _PublicResolver(DefaultResolver):
+class _PublicResolver(ThreadedResolver):
     """Gives only names whose every address is of the public internet; aiohttp calls the address that was judged."""
 
     async def resolve(

@@ -25,7 +25,7 @@ class RatchetFields(BaseModel):
     session: str | None = Field(default=None, min_length=1, max_length=200)
     segment: str | None = Field(default=None, min_length=1, max_length=100)
     tenant: str = Field(default="default", pattern=TENANT)
-    variables: dict[str, Any] = {}
+    variables: dict[str, Any] = Field(default_factory=dict)
     contexts: tuple[Context, ...] = ()
     consent: bool | None = None
 
@@ -47,7 +47,7 @@ class ChatRequest(BaseModel):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: int | None = 1
-    ratchet: RatchetFields = RatchetFields()
+    ratchet: RatchetFields = Field(default_factory=RatchetFields)  # pydantic would copy a default, deeply
 
 
 class FeedbackRequest(BaseModel):

@@ -42,12 +42,12 @@ async def relay(parts: Parts, turn: Turn, backend: Opened) -> AsyncGenerator[byt
     status = "aborted"
     is_handed_over = False
     try:
-        async for chunk in _chunks(backend.response, parts.limits.line_bytes):
-            heard.add(chunk)
-            event = _event(turn, chunk)
-            if heard.finish_reason is not None:
-                held.append(event)
-            elif event:
+        async for chunks in _chunks(backend.response, parts.limits.line_bytes):
+            ready: list[bytes] = []
+            for chunk in chunks:
+                heard.add(chunk)
+                (held if heard.finish_reason is not None else ready).append(_event(turn, chunk))
+            if event := b"".join(ready):  # what came together goes together: a write for each would cost the most
                 yield event
         if heard.finish_reason is None:
             raise BackendFailed(502, "backend_broke_off", "the model server ended its stream before the answer did")
@@ -90,20 +90,23 @@ async def whole_as_events(turn: Turn, answer: dict[str, Any]) -> AsyncGenerator[
     yield DONE
 
 
-async def _chunks(backend: aiohttp.ClientResponse, line_bytes: int) -> AsyncGenerator[dict[str, Any], None]:
-    """The `data:` lines of the stream, parsed; an OpenAI server writes an event as one line."""
+async def _chunks(backend: aiohttp.ClientResponse, line_bytes: int) -> AsyncGenerator[list[dict[str, Any]], None]:
+    """The `data:` lines of each piece of the stream, parsed; an OpenAI server writes an event as one line."""
     rest = b""
     try:
         async for piece in backend.content.iter_any():
             *lines, rest = (rest + piece).split(b"\n")
             if len(rest) > line_bytes:
                 raise BackendFailed(502, "backend_answer", f"the model server sent a line of over {line_bytes} bytes")
+            found = []
             for line in lines:
                 name, _, data = line.strip().partition(b":")
                 if name == b"data" and data.strip() == b"[DONE]":
+                    yield found
                     return
                 if name == b"data":
-                    yield _parse(data)
+                    found.append(_parse(data))
+            yield found
     except (aiohttp.ClientError, TimeoutError) as error:
         message = f"the model server broke its stream off ({type(error).__name__})"
         raise BackendFailed(502, "backend_broke_off", message) from error

@@ -156,11 +156,14 @@ def _row(key: Key) -> dict[str, str | None]:
 
 
 def _key(row: sa.RowMapping) -> Key:
-    times = {name: datetime.fromisoformat(row[name]) if row[name] else None for name in ("expires_at", "revoked_at")}
-    features = tuple(name for name in row["features"].split(",") if name)
-    created_at = datetime.fromisoformat(row["created_at"])
-    named = {name: row[name] for name in ("key_id", "digest", "name", "role", "tenant")}
-    return Key(**named, features=features, created_at=created_at, **times)
+    expires, revoked = row["expires_at"], row["revoked_at"]
+    return Key(
+        **{name: row[name] for name in ("key_id", "digest", "name", "role", "tenant")},
+        features=tuple(name for name in row["features"].split(",") if name),
+        created_at=datetime.fromisoformat(row["created_at"]),
+        expires_at=datetime.fromisoformat(expires) if expires else None,
+        revoked_at=datetime.fromisoformat(revoked) if revoked else None,
+    )
 
 
 def _text(at: datetime) -> str:
