@@ -5,7 +5,7 @@ python -m benchmarks.bench_gateway [--quick] [--json] [--peers FOLDER]
 Everything is interleaved over one trivial upstream that answers at once: client and upstream on one core, the server
 that is measured on another. The durable log is on. Other gateways are measured where FOLDER holds their environments:
 FOLDER/litellm, FOLDER/mlflow and FOLDER/tensorzero, each made by `python -m venv` and
-`pip install 'litellm[proxy]==1.109.1'`, `'mlflow[gateway]==3.17.2'`, `tensorzero==2026.6.0`.
+`pip install` of `litellm[proxy]==1.109.1`, `mlflow[gateway]==3.17.2`, or `tensorzero==2026.6.0 uvicorn starlette`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Target:
 
     def body(self, is_streamed: bool) -> bytes:
         """The request."""
-        asked = {"model": self.model, "user": "u1", "messages": MESSAGES}
+        asked = {"messages": MESSAGES} | ({"model": self.model, "user": "u1"} if self.model else {})
         return json.dumps(asked | ({"stream": True} if is_streamed else {})).encode()
 
 
@@ -74,14 +74,16 @@ def main() -> int:
         skipped = {}
         for name in PEERS:
             found = find_peer(options.peers, name, Path(folder), upstream.url)
-            if isinstance(found, str):
-                skipped[name] = found
-                say(f"{name}: {found}")
-                continue
-            peer = stack.enter_context(started(list(found.command), core=1, wait_s=60, ready=found.ready))
-            targets.append(Target(name, peer.url + found.path, found.model, peer.process, found.streams))
+            try:
+                if isinstance(found, str):
+                    raise RuntimeError(found)
+                peer = stack.enter_context(started(list(found.command), core=1, wait_s=120, ready=found.ready))
+                targets.append(Target(name, peer.url + found.path, found.model, peer.process, found.streams))
+            except RuntimeError as error:
+                skipped[name] = str(error)
+                say(f"{name}: {error}")
         commits = measure(
-            targets, rounds=1 if options.quick else 3, requests=300 if options.quick else 2000, folder=Path(folder)
+            targets, rounds=1 if options.quick else 3, requests=300 if options.quick else 1200, folder=Path(folder)
         )
         ours = next(target for target in targets if target.name == "ratchet")
         memory = measure_memory(ours, 3_000 if options.quick else 100_000)

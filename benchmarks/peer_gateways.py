@@ -25,7 +25,10 @@ uvicorn.run(Starlette(routes=[Route("/chat", chat, methods=["POST"])]), port=int
 
 
 class Peer(NamedTuple):
-    """How a peer is started (PORT stands for its port) and asked; `ready` answers once it is up."""
+    """How a peer is started (PORT stands for its port) and asked; `ready` answers once it is up.
+
+    `model` is empty where the path names it and the body may not.
+    """
 
     command: tuple[str, ...]
     path: str
@@ -48,7 +51,17 @@ def _litellm(python: Path, folder: Path, upstream: str) -> Peer:
     config = folder / "litellm.yaml"
     params = f"{{model: openai/tiny, api_base: '{upstream}/v1', api_key: none}}"
     config.write_text(f"model_list: [{{model_name: tiny, litellm_params: {params}}}]\n")
-    command = (str(python.parent / "litellm"), "--config", str(config), "--port", "PORT", "--telemetry", "False")
+    offline = ("env", "LITELLM_LOCAL_MODEL_COST_MAP=True")  # or it fetches prices before it answers
+    command = (
+        *offline,
+        str(python.parent / "litellm"),
+        "--config",
+        str(config),
+        "--port",
+        "PORT",
+        "--telemetry",
+        "False",
+    )
     return Peer(command, "/v1/chat/completions", "tiny", "/health/liveliness")
 
 
@@ -62,7 +75,7 @@ def _mlflow(python: Path, folder: Path, upstream: str) -> Peer:
         "import sys, uvicorn; from mlflow.gateway.app import create_app_from_path;"
         "uvicorn.run(create_app_from_path(sys.argv[2]), port=int(sys.argv[1]), log_level='error', access_log=False)"
     )
-    return Peer((str(python), "-c", program, "PORT", str(config)), "/gateway/chat/invocations", "tiny", "/health")
+    return Peer((str(python), "-c", program, "PORT", str(config)), "/gateway/chat/invocations", "", "/health")
 
 
 def _tensorzero(python: Path, folder: Path, upstream: str) -> Peer:
