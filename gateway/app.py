@@ -35,6 +35,7 @@ from gateway.privacy import StoragePrivacy
 from gateway.quotas import Quotas
 from gateway.refusals import Refusal, json_response
 from gateway.routing import Router
+from gateway.telemetry import open_telemetry
 from gateway.traces import take_traces
 from ratchet.errors import RatchetError
 from ratchet.keys import Keys
@@ -84,7 +85,10 @@ def _opened(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         read_secret(settings, SECRET)  # made now, so that whoever sets up the helpdesk finds it
         with open_store(settings.database_url) as store:
-            async with open_backends(config, limits, allow_private=settings.private_is_allowed) as backends:
+            async with (
+                open_backends(config, limits, allow_private=settings.private_is_allowed) as backends,
+                open_telemetry(settings.otlp_url) as telemetry,
+            ):
                 log = DurableLog(store, limits, StoragePrivacy(settings, store).scrub)
                 log.start()
                 access = Access(Keys(store.engine), is_required=settings.keys_are_required)
@@ -98,6 +102,7 @@ def _opened(
                     settings,
                     access,
                     Quotas(settings.repo, store),
+                    telemetry,
                 )
                 try:
                     yield

@@ -47,6 +47,8 @@ async def complete_chat(parts: Parts, request: Request) -> Response:
         return await _finish(parts, turn, await guard_answer(parts, turn, answer))
     except Refusal as refusal:
         parts.metrics.requests.labels(turn.feature, turn.channel, str(refusal.status)).inc()
+        if parts.telemetry is not None:
+            parts.telemetry.observe(turn, None, refusal.code)
         logger.warning("chat_failed", interaction_id=turn.interaction_id, feature=turn.feature, code=refusal.code)
         raise
 
@@ -89,7 +91,7 @@ async def _finish(parts: Parts, turn: Turn, answer: dict[str, Any]) -> Response:
     record = turn.record(heard)
     parts.quotas.spent(record)
     await parts.log.append(record)
-    parts.metrics.answered(turn, heard, "200")
+    parts.answered(turn, heard, "200")
     if turn.asked.stream:
         return EventStream(whole_as_events(turn, answer), headers=turn.headers(), media_type="text/event-stream")
     return json_response({**answer, "id": turn.receipt, "model": turn.feature}, headers=turn.headers())

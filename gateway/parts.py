@@ -11,6 +11,8 @@ from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.quotas import Quotas
 from gateway.routing import Router
+from gateway.telemetry import Telemetry
+from gateway.turn import Heard, Turn
 from ratchet.settings import Settings
 from ratchet.store import Store
 
@@ -28,3 +30,10 @@ class Parts:
     settings: Settings
     access: Access
     quotas: Quotas
+    telemetry: Telemetry | None = None
+
+    def answered(self, turn: Turn, heard: Heard, status: str) -> None:
+        """Count an answer wherever answers are counted; `status` is the HTTP status, or `aborted`."""
+        self.metrics.answered(turn, heard, status)
+        if self.telemetry is not None:
+            self.telemetry.observe(turn, heard, None if status == "200" else status)

@@ -71,7 +71,7 @@ async def relay(parts: Parts, turn: Turn, backend: Opened) -> AsyncGenerator[byt
             record = turn.record(heard)
             parts.quotas.spent(record)
             parts.log.submit(record)
-        parts.metrics.answered(turn, heard, status)
+        parts.answered(turn, heard, status)
 
 
 async def whole_as_events(turn: Turn, answer: dict[str, Any]) -> AsyncGenerator[bytes, None]:
