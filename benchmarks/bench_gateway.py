@@ -240,7 +240,7 @@ def name_of(is_streamed: bool, concurrency: int) -> str:
 
 def figures(target: Target, direct: Target) -> dict[str, Any]:
     """Percentiles in milliseconds, what they add to a direct call, and requests a second."""
-    found = {}
+    found: dict[str, Any] = {}
     for case, latencies in target.latencies.items():
         own, base = (np.percentile(np.array(one) * 1000, (50, 95, 99)) for one in (latencies, direct.latencies[case]))
         found[case] = {

@@ -53,7 +53,9 @@ def _whole() -> bytes:
 
 def _stream() -> bytes:
     head = _head("chat.completion.chunk")
-    deltas = [({"role": "assistant", "content": WORD}, None)] * CHUNKS + [({}, "stop")]
+    deltas: list[tuple[dict[str, str], str | None]] = [({"role": "assistant", "content": WORD}, None)] * CHUNKS + [
+        ({}, "stop")
+    ]
     events = [head | {"choices": [{"index": 0, "delta": d, "finish_reason": end}]} for d, end in deltas]
     usage = {"prompt_tokens": 12, "completion_tokens": CHUNKS, "total_tokens": 12 + CHUNKS}
     lines = [json.dumps(event) for event in [*events, head | {"choices": [], "usage": usage}]] + ["[DONE]"]

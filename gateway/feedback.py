@@ -15,7 +15,7 @@ from gateway.access import Caller, caller_of
 from gateway.parts import Parts
 from gateway.refusals import Refusal, first_problem, json_response
 from gateway.requests import FeedbackRequest, read_body, validate
-from gateway.turn import NOBODY, RECEIPT
+from gateway.turn import NOBODY, OURS, RECEIPT
 from ratchet import verdicts
 from ratchet.errors import BadInput
 from ratchet.features import Feature
@@ -41,7 +41,8 @@ async def take_feedback(parts: Parts, request: Request) -> Response:
         raise Refusal(404, "unknown_receipt", "no interaction has this receipt; cite the `id` of the answer")
     source = given.source or Source(type="user", id=given.user or interaction.user_id or "unknown")
     _check_binding(given, source, interaction, caller_of(request))
-    if datetime.now(UTC) - interaction.at > timedelta(days=parts.limits.receipt_days):
+    is_ours = interaction_id.startswith(OURS)  # a span or a log of elsewhere is as old as its owner says
+    if is_ours and datetime.now(UTC) - interaction.at > timedelta(days=parts.limits.receipt_days):
         raise Refusal(410, "receipt_expired", f"the answer is over {parts.limits.receipt_days} days old")
     feedback = _as_feedback(given, source, interaction_id)
     if feedback.kind == "correction":

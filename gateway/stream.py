@@ -98,7 +98,7 @@ async def _chunks(backend: aiohttp.ClientResponse, line_bytes: int) -> AsyncGene
             *lines, rest = (rest + piece).split(b"\n")
             if len(rest) > line_bytes:
                 raise BackendFailed(502, "backend_answer", f"the model server sent a line of over {line_bytes} bytes")
-            found = []
+            found: list[dict[str, Any]] = []
             for line in lines:
                 name, _, data = line.strip().partition(b":")
                 if name == b"data" and data.strip() == b"[DONE]":

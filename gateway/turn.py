@@ -18,6 +18,7 @@ from ratchet.release import request_body
 from ratchet.tenants import Tenant
 
 RECEIPT = "chatcmpl-"
+OURS = "int_"  # begins the id of an interaction that this gateway had
 NOBODY = "anon_"  # begins the user id of a request that names no user
 # What the application asks beside its messages goes to the model too; how answers are drawn is the release's.
 PASSED_ON = ("tools", "tool_choice", "parallel_tool_calls", "n", "logprobs", "top_logprobs")
@@ -76,7 +77,7 @@ class Turn:
     messages: tuple[Message, ...]
     user_id: str
     assigned: Assignment
-    interaction_id: str = field(default_factory=lambda: f"int_{uuid.uuid4().hex}")
+    interaction_id: str = field(default_factory=lambda: OURS + uuid.uuid4().hex)
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
     began: float = field(default_factory=time.monotonic)
     serving: Served | None = None
