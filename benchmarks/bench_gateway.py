@@ -77,7 +77,7 @@ def main() -> int:
             try:
                 if isinstance(found, str):
                     raise RuntimeError(found)
-                peer = stack.enter_context(started(list(found.command), core=1, wait_s=120, ready=found.ready))
+                peer = stack.enter_context(started(list(found.command), core=1, ready=found.ready))
                 targets.append(Target(name, peer.url + found.path, found.model, peer.process, found.streams))
             except RuntimeError as error:
                 skipped[name] = str(error)
@@ -114,7 +114,7 @@ class Started:
 
 @contextmanager
 def started(
-    command: list[str], *, core: int, wait_s: float = 20, ready: str = "", environ: dict[str, str] | None = None
+    command: list[str], *, core: int, wait_s: float = 120, ready: str = "", environ: dict[str, str] | None = None
 ) -> Iterator[Started]:
     """A process that listens on a free port, which its command gets where it says PORT (else at its end)."""
     port = free_port()

@@ -24,6 +24,9 @@ uvicorn.run(Starlette(routes=[Route("/chat", chat, methods=["POST"])]), port=int
 """
 
 
+UNSAFE = "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY"  # its word; it listens on loopback here
+
+
 class Peer(NamedTuple):
     """How a peer is started (PORT stands for its port) and asked; `ready` answers once it is up.
 
@@ -51,7 +54,8 @@ def _litellm(python: Path, folder: Path, upstream: str) -> Peer:
     config = folder / "litellm.yaml"
     params = f"{{model: openai/tiny, api_base: '{upstream}/v1', api_key: none}}"
     config.write_text(f"model_list: [{{model_name: tiny, litellm_params: {params}}}]\n")
-    offline = ("env", "LITELLM_LOCAL_MODEL_COST_MAP=True")  # or it fetches prices before it answers
+    # Or it fetches prices before it answers, and does not start without a key of its own.
+    offline = ("env", "LITELLM_LOCAL_MODEL_COST_MAP=True", f"{UNSAFE}=true")
     command = (
         *offline,
         str(python.parent / "litellm"),

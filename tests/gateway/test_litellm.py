@@ -36,7 +36,8 @@ def litellm(folder: Path, model: str, base: str) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    environ = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    unsafe = "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY"  # its word; it listens on loopback here
+    environ = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", unsafe: "true"}
     options = ["--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--telemetry", "False"]
     with (folder / "litellm.log").open("w") as log:
         process = subprocess.Popen([command, *options], env=environ, stdout=log, stderr=log, cwd=folder)
