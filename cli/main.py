@@ -19,6 +19,7 @@ from cli import (
     gate,
     holdout,
     judge,
+    key,
     log_evidence,
     people,
     plan,
@@ -71,6 +72,7 @@ app.add_typer(prompts.app, name="prompts")
 app.add_typer(channel.app, name="channel")
 app.add_typer(holdout.app, name="holdout")
 app.add_typer(judge.app, name="judge")
+app.add_typer(key.app, name="key")
 app.add_typer(pull.app, name="pull")
 app.add_typer(safety.app, name="safety")
 app.add_typer(people.app, name="people")

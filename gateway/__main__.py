@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import logging
 import socket
 import sys
+from datetime import UTC, datetime
 
 import structlog
 import uvicorn
 
 from gateway.app import create_app
 from ratchet.errors import RatchetError, SettingsInvalid
+from ratchet.keys import Keys
 from ratchet.listen import address_of, is_loopback, listen
 from ratchet.settings import Settings
+from ratchet.store import open_store
 
 EXAMPLES = """examples:
   python -m gateway                    serve on http://127.0.0.1:8600
@@ -63,13 +67,14 @@ def serve(settings: Settings, host: str, port: int) -> None:
 
     Raises:
         PortInUse: something else listens there.
-        SettingsInvalid: a host beyond loopback without leave.
+        SettingsInvalid: a host beyond loopback without leave, or no key where requests need one.
     """
     if not is_loopback(host) and not settings.remote_is_allowed:
-        message = (
-            f"--host {host} is beyond loopback, and the gateway asks no keys: set RATCHET_ALLOW_REMOTE=1 to allow it"
-        )
-        raise SettingsInvalid(message)
+        raise SettingsInvalid(f"--host {host} is beyond loopback: set RATCHET_ALLOW_REMOTE=1 to allow it")
+    if not is_loopback(host):
+        settings = dataclasses.replace(settings, keys_are_required=True)
+    if settings.keys_are_required:
+        _check_keys(settings)
     with listen(host, port) as listener:
         _log_to_stderr()
         config = uvicorn.Config(
@@ -82,6 +87,13 @@ def serve(settings: Settings, host: str, port: int) -> None:
         address = address_of(listener, host)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has shut down
             _Server(config, address).run(sockets=[listener])
+
+
+def _check_keys(settings: Settings) -> None:
+    with open_store(settings.database_url) as store:
+        if not any(key.is_live(datetime.now(UTC)) for key in Keys(store.engine).all()):
+            message = "requests need a key and there is none: make one with `ratchet key add NAME --role app`"
+            raise SettingsInvalid(message)
 
 
 def _log_to_stderr() -> None:

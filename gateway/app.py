@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import aiohttp
 import structlog
 from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -20,21 +20,28 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.backends import ModelServer
+from gateway.access import Access, Action, caller_of
+from gateway.backends import open_backends
 from gateway.channel_copy import copy_channels
 from gateway.chat import complete_chat
+from gateway.decide import tell_assignment
 from gateway.durable_log import DurableLog
+from gateway.embeddings import pass_embeddings
 from gateway.feedback import take_feedback
 from gateway.helpdesk import SECRET, take_reply
 from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.parts import Parts
+from gateway.presets import BackendsConfig, load_backends
 from gateway.privacy import StoragePrivacy
 from gateway.prompts import list_prompts
+from gateway.quotas import Quotas
 from gateway.refusals import Refusal, json_response
 from gateway.routing import Router
+from gateway.telemetry import open_telemetry
 from gateway.traces import take_traces
 from ratchet.errors import RatchetError
+from ratchet.keys import Keys
 from ratchet.settings import Settings, read_secret
 from ratchet.store import open_store
 
@@ -45,23 +52,29 @@ PROBE_S = 2.0
 
 
 def create_app(settings: Settings, limits: Limits = Limits()) -> FastAPI:  # noqa: B008 - frozen
-    """The gateway on the channels, releases and store of these settings."""
+    """The gateway on the channels, releases and store of these settings.
+
+    Raises:
+        SettingsInvalid: the backends file is malformed.
+    """
     app = FastAPI(
         title="Ratchet gateway",
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        lifespan=_opened(settings, limits),
+        lifespan=_opened(settings, limits, load_backends(settings, os.environ)),
         routes=[
-            _route("/v1/chat/completions", complete_chat, "POST"),
-            _route("/v1/feedback", take_feedback, "POST"),
-            _route("/v1/helpdesk", take_reply, "POST"),
-            _route("/v1/traces", take_traces, "POST"),
-            _route("/v1/models", _models, "GET"),
-            _route("/v1/prompts", list_prompts, "GET"),
-            _route("/healthz", _healthz, "GET"),
-            _route("/readyz", _readyz, "GET"),
-            _route("/metrics", _metrics, "GET"),
+            _route("/v1/chat/completions", complete_chat, "POST", "ask"),
+            _route("/v1/embeddings", pass_embeddings, "POST", "ask"),
+            _route("/v1/decide", tell_assignment, "GET", "decide"),
+            _route("/v1/feedback", take_feedback, "POST", "feedback"),
+            _route("/v1/helpdesk", take_reply, "POST", "open"),  # signed with a secret of its own
+            _route("/v1/traces", take_traces, "POST", "traces"),
+            _route("/v1/models", _models, "GET", "models"),
+            _route("/v1/prompts", list_prompts, "GET", "prompts"),
+            _route("/healthz", _healthz, "GET", "open"),
+            _route("/readyz", _readyz, "GET", "open"),
+            _route("/metrics", _metrics, "GET", "metrics"),
         ],
     )
     app.add_exception_handler(HTTPException, _unknown_path)
@@ -69,18 +82,33 @@ def create_app(settings: Settings, limits: Limits = Limits()) -> FastAPI:  # noq
     return app
 
 
-def _opened(settings: Settings, limits: Limits) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _opened(
+    settings: Settings, limits: Limits, config: BackendsConfig
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         read_secret(settings, SECRET)  # made now, so that whoever sets up the helpdesk finds it
-        connector = aiohttp.TCPConnector(limit=256)
         with open_store(settings.database_url) as store:
-            async with aiohttp.ClientSession(connector=connector) as session:
+            async with (
+                open_backends(config, limits, allow_private=settings.private_is_allowed) as backends,
+                open_telemetry(settings.otlp_url) as telemetry,
+            ):
                 log = DurableLog(store, limits, StoragePrivacy(settings, store).scrub)
                 log.start()
                 copying = asyncio.create_task(copy_channels(settings)) if settings.store_uri else None
-                server = ModelServer(settings.modelserver_url, session, limits, settings.modelserver_key)
-                app.state.parts = Parts(Router(settings), server, log, store, Metrics(), limits, settings)
+                access = Access(Keys(store.engine), is_required=settings.keys_are_required)
+                app.state.parts = Parts(
+                    Router(settings),
+                    backends,
+                    log,
+                    store,
+                    Metrics(),
+                    limits,
+                    settings,
+                    access,
+                    Quotas(settings.repo, store),
+                    telemetry,
+                )
                 try:
                     yield
                 finally:
@@ -91,12 +119,14 @@ def _opened(settings: Settings, limits: Limits) -> Callable[[FastAPI], AbstractA
     return lifespan
 
 
-def _route(path: str, endpoint: Endpoint, method: str) -> Route:
+def _route(path: str, endpoint: Endpoint, method: str, action: Action) -> Route:
     """An endpoint behind the border where every error becomes an answer."""
 
     async def answer(request: Request) -> Response:
         try:
-            return await endpoint(request.app.state.parts, request)
+            parts: Parts = request.app.state.parts
+            request.state.caller = await parts.access.admit(request, action)
+            return await endpoint(parts, request)
         except Refusal as refusal:
             return refusal.response()
         except RatchetError as error:  # its message is made for people: ids and paths, and what to do
@@ -113,8 +143,10 @@ def _route(path: str, endpoint: Endpoint, method: str) -> Route:
 
 
 async def _models(parts: Parts, request: Request) -> Response:
-    """What can be asked: the features with a release on stable."""
-    found = [{"id": name, "object": "model", "owned_by": "ratchet"} for name in parts.router.features()]
+    """What can be asked: the features with a release on stable, as far as the key is for them."""
+    caller = caller_of(request)
+    names = [name for name in parts.router.features() if caller.allows(name)]
+    found = [{"id": name, "object": "model", "created": 0, "owned_by": "ratchet"} for name in names]
     return json_response({"object": "list", "data": found})
 
 
@@ -127,7 +159,7 @@ async def _readyz(parts: Parts, request: Request) -> Response:
     """Whether a chat would succeed: the store takes writes and the model server answers."""
     facts = {
         "store": await parts.log.is_writable(PROBE_S),
-        "model_server": await parts.model_server.is_reachable(PROBE_S),
+        "model_server": await parts.backends.is_reachable(PROBE_S),
     }
     told = {name: "ok" if is_well else "unreachable" for name, is_well in facts.items()}
     return json_response(told, 200 if all(facts.values()) else 503)

@@ -1,175 +1,181 @@
-"""The model server as the gateway sees it: tries, one retry, a breaker per model, adapters loaded on demand."""
+"""Which backend answers: the chain of a model in its order, without those that the tenant's rules forbid."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections import defaultdict
-from collections.abc import Awaitable, Callable
+import ipaddress
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
-import orjson
 import structlog
+from aiohttp.abc import ResolveResult
+from aiohttp.resolver import ThreadedResolver
 
-from gateway.breaker import Breaker
 from gateway.limits import Limits
+from gateway.presets import BackendConfig, BackendsConfig
 from gateway.refusals import BackendFailed
+from gateway.replicas import CHAT, Ask, Backend, Opened
+from ratchet.errors import AddressRefused, SettingsInvalid
+from ratchet.outbound import check_public
+from ratchet.tenants import Tenant, refusal_of
 
 logger = structlog.get_logger("gateway")
 T = TypeVar("T")
-PAUSE_S = (0.05, 0.25)  # before the retry, drawn at random, so that callers do not come back all at once
+NOT_ALLOWED = "tenant_rules"
 
 
 class Call(NamedTuple):
-    """One request to a model; `adapter` is the folder of its weights where it is a LoRA adapter."""
+    """One request for a model; `adapter` is the folder of its weights where it is a LoRA adapter of `base`.
+
+    `is_trial`: only the first backend may answer, as a canary that another one answers for is not the canary.
+    """
 
     model: str
     body: dict[str, Any]
-    adapter: Path | None
+    adapter: Path | None = None
+    base: str | None = None
+    tenant: Tenant = Tenant()
+    is_trial: bool = False
 
 
-class ModelServer:
-    """One OpenAI-compatible server. A breaker per model: a release that fails must not shut out the others."""
+class Answered(NamedTuple, Generic[T]):
+    """An answer, who gave it under which model name, and why it was not the first of the chain (None: it was)."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession, limits: Limits, key: str | None) -> None:
-        """`key` is the bearer token of the adapter endpoints."""
-        self.url = url
-        self._session = session
-        self._limits = limits
-        self._load_headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._breakers: dict[str, Breaker] = defaultdict(
-            lambda: Breaker(limits.breaker_failures, limits.breaker_open_s)
-        )
-        self._loading: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+    value: T
+    backend: BackendConfig
+    model: str
+    fell_back_for: str | None
 
-    async def complete(self, call: Call) -> dict[str, Any]:
-        """The whole answer.
+
+class Backends:
+    """The backends of one gateway."""
+
+    def __init__(self, config: BackendsConfig, backends: dict[str, Backend]) -> None:
+        self._config = config
+        self._backends = backends
+
+    async def complete(self, call: Call) -> Answered[dict[str, Any]]:
+        """A whole chat completion.
 
         Raises:
-            BackendFailed: after a retry where that could help; 503 with Retry-After while the breaker is open.
+            BackendFailed: of the last backend that was asked; 403 where the tenant's rules allow none.
         """
-        timeout = aiohttp.ClientTimeout(total=self._limits.try_s, sock_connect=self._limits.connect_s)
-        return await self._ask(call, timeout, _read_answer)
 
-    async def open_stream(self, call: Call) -> aiohttp.ClientResponse:
+        async def ask(backend: Backend, one: Ask) -> dict[str, Any]:
+            document = await backend.complete(one)
+            try:
+                _ = document["choices"][0]["message"].get("content")
+            except (KeyError, IndexError, TypeError, AttributeError) as error:
+                raise BackendFailed(502, "backend_answer", "the model server's answer is no chat completion") from error
+            return document
+
+        return await self._first(call, CHAT, ask)
+
+    async def open_stream(self, call: Call) -> Answered[Opened]:
         """A begun stream, which the caller must close.
 
         Raises:
-            BackendFailed: as for `complete`; once the stream has begun nothing is retried.
+            BackendFailed: as for `complete`.
         """
-        silence = self._limits.try_s
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect_s, sock_read=silence)
-        return await self._ask(call, timeout, _keep_open)
+        return await self._first(call, CHAT, lambda backend, one: backend.open_stream(one))
 
-    def lost_stream(self, model: str) -> None:
-        """Count a stream that broke in the middle."""
-        self._breakers[model].failed()
+    async def pass_on(self, call: Call, path: str) -> Answered[dict[str, Any]]:
+        """The answer to a request of any other path.
+
+        Raises:
+            BackendFailed: as for `complete`.
+        """
+        return await self._first(call, path, lambda backend, one: backend.complete(one))
+
+    def has_chain(self, model: str) -> bool:
+        """Whether the backends file names who serves a model."""
+        return model in self._config.chains
 
     async def is_reachable(self, timeout_s: float) -> bool:
-        """Whether the server says that it is well."""
-        try:
-            async with self._session.get(
-                f"{self.url}/health", timeout=aiohttp.ClientTimeout(total=timeout_s)
-            ) as response:
-                return response.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            return False
+        """Whether some backend for ordinary models is there."""
+        for config in self._config.chain(""):
+            if await self._backends[config.name].is_reachable(timeout_s):
+                return True
+        return False
 
-    async def _ask(
-        self, call: Call, timeout: aiohttp.ClientTimeout, take: Callable[[aiohttp.ClientResponse], Awaitable[T]]
-    ) -> T:
-        breaker = self._breakers[call.model]
-        if wait_s := breaker.wait_s():
-            message = f"{call.model} failed {self._limits.breaker_failures} times in a row and is not asked for a while"
-            raise BackendFailed(503, "breaker_open", message, retry_after_s=wait_s)
-        for is_last in (False, True):
+    async def _first(self, call: Call, path: str, ask: Callable[[Backend, Ask], Awaitable[T]]) -> Answered[T]:
+        base = call.base or call.model
+        chain = self._config.chain(base)
+        failed: BackendFailed | None = None
+        for number, config in enumerate(chain[:1] if call.is_trial else chain):
+            if refusal := refusal_of(call.tenant, config.destination):
+                failed = failed or BackendFailed(403, NOT_ALLOWED, f"the tenant's rules: {refusal}", is_its_fault=False)
+                continue
+            model = _name_there(config, call, base)
+            if model is None:
+                continue
+            adapter = call.adapter if model == call.model else None
             try:
-                answer = await self._try(call, timeout, take)
+                answer = await ask(self._backends[config.name], Ask(path, model, call.body, adapter))
             except BackendFailed as failure:
-                logger.warning("backend_failed", model=call.model, code=failure.code, is_last=is_last)
-                if failure.is_retryable and not is_last:
-                    await asyncio.sleep(random.uniform(*PAUSE_S))
-                    continue
-                if failure.is_its_fault:
-                    breaker.failed()
-                raise
-            breaker.succeeded()
-            return answer
-        raise AssertionError("the last try returns or raises")
+                if failure.status == 400:  # the request is at fault, and would be elsewhere
+                    raise
+                failed = failure
+                continue
+            if not number:
+                return Answered(answer, config, model, None)
+            code = failed.code if failed else "no_adapters"
+            logger.warning("backend_fell_back", backend=config.name, model=base, code=code)
+            return Answered(answer, config, model, code)
+        raise failed or BackendFailed(
+            502, "no_backend", f"no backend can serve {base}; see the chains of backends.yaml"
+        )
 
-    async def _try(
-        self, call: Call, timeout: aiohttp.ClientTimeout, take: Callable[[aiohttp.ClientResponse], Awaitable[T]]
-    ) -> T:
+
+def _name_there(config: BackendConfig, call: Call, base: str) -> str | None:
+    """What the model is called there; None where its adapter cannot be loaded and no model stands in for it."""
+    if call.adapter is not None and config.preset.loads_adapters:
+        return call.model
+    return config.spec.models.get(base, None if call.adapter is not None else call.model)
+
+
+class _PublicResolver(ThreadedResolver):
+    """Gives only names whose every address is of the public internet; aiohttp calls the address that was judged."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await super().resolve(host, port, family)
         try:
-            response = await self._post("/v1/chat/completions", call.body, timeout)
-            if response.status == 404 and call.adapter is not None:  # never loaded, or the server was restarted
-                response.release()
-                await self._load(call.model, call.adapter)
-                response = await self._post("/v1/chat/completions", call.body, timeout)
-            if response.status != 200:
-                raise await _refused(response, call.model)
-            return await take(response)
-        except TimeoutError as error:
-            raise BackendFailed(504, "backend_timeout", f"{call.model} gave no answer in time") from error
-        except aiohttp.ClientConnectorError as error:
-            message = f"the model server {self.url} does not answer; start it with `make up` or `python -m modelserver`"
-            raise BackendFailed(502, "backend_unreachable", message, is_retryable=True) from error
-        except aiohttp.ClientError as error:
-            message = f"the model server {self.url} broke the connection ({type(error).__name__})"
-            raise BackendFailed(502, "backend_broke_off", message, is_retryable=True) from error
-
-    async def _load(self, name: str, adapter: Path) -> None:
-        """Load an adapter; one at a time per adapter, and one that is there already is fine."""
-        async with self._loading[name]:
-            timeout = aiohttp.ClientTimeout(total=self._limits.load_s, sock_connect=self._limits.connect_s)
-            body = {"lora_name": name, "lora_path": str(adapter)}
-            response = await self._post("/v1/load_lora_adapter", body, timeout, self._load_headers)
-            said = (await response.read())[:2000]
-        if response.status == 200 or (response.status == 400 and b"already" in said):
-            logger.info("adapter_loaded", model=name)
-            return
-        message = f"the model server refused to load the adapter of {name} (HTTP {response.status})"
-        raise BackendFailed(502, "adapter_refused", message)
-
-    async def _post(
-        self, path: str, body: dict[str, Any], timeout: aiohttp.ClientTimeout, headers: dict[str, str] | None = None
-    ) -> aiohttp.ClientResponse:
-        sent = {"Content-Type": "application/json", **(headers or {})}
-        return await self._session.post(self.url + path, data=orjson.dumps(body), headers=sent, timeout=timeout)
+            check_public(host, [one["host"] for one in found])
+        except AddressRefused as error:
+            raise OSError(str(error)) from error
+        return found
 
 
-async def _read_answer(response: aiohttp.ClientResponse) -> dict[str, Any]:
-    try:
-        document = orjson.loads(await response.read())
-        _ = document["choices"][0]["message"]["content"]
-    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError) as error:
-        raise BackendFailed(502, "backend_answer", "the model server's answer is no chat completion") from error
-    return dict(document)
+@asynccontextmanager
+async def open_backends(config: BackendsConfig, limits: Limits, *, allow_private: bool) -> AsyncIterator[Backends]:
+    """The backends, ready to be asked, until the end of the block.
+
+    Raises:
+        SettingsInvalid: a provider outside whose address is a number of a private network.
+    """
+    ours = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=limits.connections), trust_env=False)
+    judged = aiohttp.TCPConnector(limit=limits.connections, resolver=None if allow_private else _PublicResolver())
+    async with ours, aiohttp.ClientSession(connector=judged, trust_env=False) as outside:
+        backends: dict[str, Backend] = {}
+        for name, one in config.backends.items():
+            if one.preset.is_hosted and not allow_private:
+                _check_literals(one)
+            backends[name] = Backend(one, outside if one.preset.is_hosted else ours, limits)
+        yield Backends(config, backends)
 
 
-async def _keep_open(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
-    return response
-
-
-async def _refused(response: aiohttp.ClientResponse, model: str) -> BackendFailed:
-    """What a status other than 200 means. Its text is left out: it may quote what a user wrote."""
-    code = _code_of(await response.read())
-    status = response.status
-    message = f"the model server answered HTTP {status} for {model}" + (f" ({code})" if code else "")
-    if status >= 500:
-        return BackendFailed(502, "backend_error", message, is_retryable=True)
-    if status in (404, 401, 403):
-        return BackendFailed(502, "backend_refused", message)
-    if status == 429:
-        return BackendFailed(503, "backend_busy", message, is_its_fault=False, retry_after_s=1)
-    return BackendFailed(400, code or "backend_refused", message, is_its_fault=False)
-
-
-def _code_of(body: bytes) -> str | None:
-    try:
-        code = orjson.loads(body)["error"]["code"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return None
-    return code if isinstance(code, str) and code.replace("_", "").isalnum() and len(code) < 60 else None
+def _check_literals(config: BackendConfig) -> None:
+    for url in config.spec.addresses:
+        host = urlsplit(url).hostname or ""
+        try:
+            check_public(host, [str(ipaddress.ip_address(host))])
+        except AddressRefused as error:
+            raise SettingsInvalid(f"backends.{config.name}: {error}") from error
+        except ValueError:  # a name, which the resolver judges
+            continue

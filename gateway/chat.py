@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.backends import Call
+from gateway.access import caller_of
+from gateway.backends import Answered
+from gateway.guarding import guard_answer, guard_input
 from gateway.parts import Parts
 from gateway.refusals import BackendFailed, Refusal, json_response
-from gateway.requests import ChatRequest, check_chat, read_body, to_messages
-from gateway.stream import EventStream, relay
-from gateway.turn import Heard, Turn
-from ratchet.channels import Assignment
+from gateway.replicas import Opened
+from gateway.requests import check_chat, for_tenant, read_body, to_messages
+from gateway.routing import Served
+from gateway.stream import EventStream, relay, whole_as_events
+from gateway.turn import NOBODY, Heard, Turn
 
 logger = structlog.get_logger("gateway")
-T = TypeVar("T")
+Answer = Opened | dict[str, Any]
 
 
 async def complete_chat(parts: Parts, request: Request) -> Response:
@@ -30,30 +32,32 @@ async def complete_chat(parts: Parts, request: Request) -> Response:
     """
     raw = await read_body(request, parts.limits)
     asked = check_chat(raw, parts.limits)
+    caller = caller_of(request)
+    caller.check_feature(asked.model)
+    asked = for_tenant(asked, caller.tenant(asked.ratchet.tenant))
     messages = to_messages(asked.messages)
-    user_id = asked.user or f"anon_{uuid.uuid4().hex}"
-    turn = Turn(asked, raw, messages, user_id, _assign(parts, asked, user_id))
+    user_id = asked.user or NOBODY + uuid.uuid4().hex
+    assigned = parts.router.assign(asked.model, user_id, asked.ratchet.tenant, asked.ratchet.segment)
+    tenant = await parts.quotas.admit(asked.ratchet.tenant)
+    turn = Turn(asked, raw, messages, user_id, assigned, tenant=tenant)
     try:
-        if asked.stream:
-            backend = await _serve(parts, turn, parts.model_server.open_stream)
-            return EventStream(relay(parts, turn, backend), headers=turn.headers(), media_type="text/event-stream")
-        answer = await _serve(parts, turn, parts.model_server.complete)
-        return await _finish(parts, turn, answer)
+        answer = await _serve(parts, turn)
+        if isinstance(answer, Opened):
+            return EventStream(relay(parts, turn, answer), headers=turn.headers(), media_type="text/event-stream")
+        return await _finish(parts, turn, await guard_answer(parts, turn, answer))
     except Refusal as refusal:
         parts.metrics.requests.labels(turn.feature, turn.channel, str(refusal.status)).inc()
+        if parts.telemetry is not None:
+            parts.telemetry.observe(turn, None, refusal.code)
         logger.warning("chat_failed", interaction_id=turn.interaction_id, feature=turn.feature, code=refusal.code)
         raise
 
 
-def _assign(parts: Parts, asked: ChatRequest, user_id: str) -> Assignment:
-    return parts.router.assign(asked.model, user_id, asked.ratchet.tenant, asked.ratchet.segment)
-
-
-async def _serve(parts: Parts, turn: Turn, ask: Callable[[Call], Awaitable[T]]) -> T:
+async def _serve(parts: Parts, turn: Turn) -> Answer:
     """Ask the assigned release; where a canary fails, whatever the reason, stable answers instead."""
     try:
         turn.serving = await parts.router.release(turn.assigned.release_id)
-        return await ask(turn.call(turn.serving))
+        return await _ask(parts, turn, turn.serving)
     except BackendFailed as failure:
         if turn.assigned.channel != "canary":
             raise
@@ -68,13 +72,28 @@ async def _serve(parts: Parts, turn: Turn, ask: Callable[[Call], Awaitable[T]]) 
     fields = turn.asked.ratchet
     stable = parts.router.channel(turn.feature, fields.tenant, fields.segment).stable
     turn.serving = await parts.router.release(stable)
-    answer = await ask(turn.call(turn.serving))
+    answer = await _ask(parts, turn, turn.serving)
     parts.metrics.fallbacks.labels(turn.feature).inc()
     return answer
 
 
+async def _ask(parts: Parts, turn: Turn, serving: Served) -> Answer:
+    await guard_input(parts, turn)
+    answered: Answered[Opened] | Answered[dict[str, Any]]
+    if turn.is_streamed_through:
+        answered = await parts.backends.open_stream(turn.call(serving))
+    else:
+        answered = await parts.backends.complete(turn.call(serving))
+    turn.answered_by(answered)
+    return answered.value
+
+
 async def _finish(parts: Parts, turn: Turn, answer: dict[str, Any]) -> Response:
     heard = Heard.of_answer(answer)
-    await parts.log.append(turn.record(heard))
-    parts.metrics.answered(turn, heard, "200")
+    record = turn.record(heard)
+    parts.quotas.spent(record)
+    await parts.log.append(record)
+    parts.answered(turn, heard, "200")
+    if turn.asked.stream:
+        return EventStream(whole_as_events(turn, answer), headers=turn.headers(), media_type="text/event-stream")
     return json_response({**answer, "id": turn.receipt, "model": turn.feature}, headers=turn.headers())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 class Limits:
     """Times in seconds, sizes in bytes or counts."""
 
+    connections: int = 1024  # to all backends together
     connect_s: float = 3.0
     try_s: float = 120.0  # one try for a whole answer; of a stream, the longest silence
     load_s: float = 120.0  # loading an adapter
@@ -20,6 +21,8 @@ class Limits:
     body_bytes: int = 1 << 20
     trace_bytes: int = 8 << 20  # of POST /v1/traces, as sent and decompressed
     replay_s: float = 300.0  # how old a signed webhook may be
+    receipt_days: int = 90  # how long after an answer feedback on it is taken
     json_depth: int = 64
     messages: int = 256
+    choices: int = 8  # the greatest `n` of a chat request
     line_bytes: int = 1 << 20  # of a backend's stream

@@ -33,6 +33,9 @@ class Metrics:
         self.observed = Counter(
             "ratchet_observed", "Records of other ways in", ["way", "outcome"], registry=self.registry
         )
+        self.guards = Counter(
+            "ratchet_guards", "What guards found", ["feature", "side", "check", "mode"], registry=self.registry
+        )
         self.feedback = Counter("ratchet_feedback", "Feedback stored", ["feature", "kind"], registry=self.registry)
 
     def answered(self, turn: Turn, heard: Heard, status: str) -> None:

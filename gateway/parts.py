@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.backends import ModelServer
+from gateway.access import Access
+from gateway.backends import Backends
 from gateway.durable_log import DurableLog
 from gateway.limits import Limits
 from gateway.metrics import Metrics
+from gateway.quotas import Quotas
 from gateway.routing import Router
+from gateway.telemetry import Telemetry
+from gateway.turn import Heard, Turn
 from ratchet.settings import Settings
 from ratchet.store import Store
 
@@ -18,9 +22,18 @@ class Parts:
     """Opened by the app's lifespan, closed with it."""
 
     router: Router
-    model_server: ModelServer
+    backends: Backends
     log: DurableLog
     store: Store
     metrics: Metrics
     limits: Limits
     settings: Settings
+    access: Access
+    quotas: Quotas
+    telemetry: Telemetry | None = None
+
+    def answered(self, turn: Turn, heard: Heard, status: str) -> None:
+        """Count an answer wherever answers are counted; `status` is the HTTP status, or `aborted`."""
+        self.metrics.answered(turn, heard, status)
+        if self.telemetry is not None:
+            self.telemetry.observe(turn, heard, None if status == "200" else status)

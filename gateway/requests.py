@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 import orjson
@@ -10,9 +11,9 @@ from starlette.requests import ClientDisconnect, Request
 
 from gateway.limits import Limits
 from gateway.refusals import Refusal, first_problem
-from ratchet.records import Context, Message, Source
+from ratchet.records import TENANT, Context, Message, Source
 
-TENANT = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+IMAGE = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,[A-Za-z0-9+/=]+\Z")
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
@@ -24,7 +25,7 @@ class RatchetFields(BaseModel):
     session: str | None = Field(default=None, min_length=1, max_length=200)
     segment: str | None = Field(default=None, min_length=1, max_length=100)
     tenant: str = Field(default="default", pattern=TENANT)
-    variables: dict[str, Any] = {}
+    variables: dict[str, Any] = Field(default_factory=dict)
     contexts: tuple[Context, ...] = ()
     consent: bool | None = None
 
@@ -46,7 +47,7 @@ class ChatRequest(BaseModel):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: int | None = 1
-    ratchet: RatchetFields = RatchetFields()
+    ratchet: RatchetFields = Field(default_factory=RatchetFields)  # pydantic would copy a default, deeply
 
 
 class FeedbackRequest(BaseModel):
@@ -126,9 +127,16 @@ def check_chat(document: dict[str, Any], limits: Limits) -> ChatRequest:
     asked = validate(ChatRequest, document, status=400)
     if len(asked.messages) > limits.messages:
         raise Refusal(400, "too_many_messages", f"messages: {len(asked.messages)}; at most {limits.messages}")
-    if asked.n not in (None, 1):
-        raise Refusal(400, "unsupported_value", "n: only 1 is supported, as every answer has one receipt")
+    if not 1 <= (asked.n or 1) <= limits.choices:
+        raise Refusal(400, "unsupported_value", f"n: must be from 1 to {limits.choices}")
     return asked
+
+
+def for_tenant(asked: ChatRequest, tenant: str | None) -> ChatRequest:
+    """The request as one of this tenant, whatever its body said."""
+    if tenant is None or tenant == asked.ratchet.tenant:
+        return asked
+    return asked.model_copy(update={"ratchet": asked.ratchet.model_copy(update={"tenant": tenant})})
 
 
 def validate(shape: type[Shape], document: dict[str, Any], *, status: int) -> Shape:
@@ -143,15 +151,17 @@ def to_messages(raw: list[dict[str, Any]]) -> tuple[Message, ...]:
     """The application's messages as records; text parts are joined, an assistant's null content is empty.
 
     Raises:
-        Refusal: 400 for an unknown role or content that is not text.
+        Refusal: 400 for an unknown role, or content that is neither text nor an image as data.
     """
     return tuple(_to_message(message, number) for number, message in enumerate(raw))
 
 
 def _to_message(raw: dict[str, Any], number: int) -> Message:
     content = raw.get("content")
-    if isinstance(content, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in content):
-        content = "".join(part["text"] for part in content)
+    if isinstance(content, list):
+        content = "".join(
+            _text_of_part(part, f"messages.{number}.content.{place}") for place, part in enumerate(content)
+        )
     elif content is None and raw.get("role") == "assistant":
         content = ""
     if not isinstance(content, str):
@@ -160,6 +170,18 @@ def _to_message(raw: dict[str, Any], number: int) -> Message:
         return Message(role=raw.get("role"), content=content)  # type: ignore[arg-type]  # validated by pydantic
     except ValidationError as error:
         raise Refusal(400, "invalid_body", f"messages.{number}.{first_problem(error)}") from error
+
+
+def _text_of_part(part: Any, where: str) -> str:
+    """The text of a part; an image has none, and must be data: an address would have the model's host call it."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind in ("text", None) and isinstance(part, dict) and isinstance(part.get("text"), str):
+        return str(part["text"])
+    if kind == "image_url" and isinstance(part.get("image_url"), dict):
+        if IMAGE.match(str(part["image_url"].get("url"))):
+            return ""
+        raise Refusal(400, "invalid_body", f"{where}.image_url.url: only data:image/…;base64,… is passed on")
+    raise Refusal(400, "invalid_body", f"{where}: must be a text or an image_url part")
 
 
 def _is_within(value: Any, depth: int) -> bool:

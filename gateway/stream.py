@@ -10,8 +10,10 @@ import orjson
 from starlette.responses import StreamingResponse
 from starlette.types import Send
 
+from gateway.guarding import guard_streamed
 from gateway.parts import Parts
 from gateway.refusals import BackendFailed, Refusal
+from gateway.replicas import Opened
 from gateway.turn import Heard, Turn
 
 DONE = b"data: [DONE]\n\n"
@@ -29,7 +31,7 @@ class EventStream(StreamingResponse):
                 await self.body_iterator.aclose()
 
 
-async def relay(parts: Parts, turn: Turn, backend: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+async def relay(parts: Parts, turn: Turn, backend: Opened) -> AsyncGenerator[bytes, None]:
     """The events for the client.
 
     From the finish reason on they are held back until the interaction is stored: a client that has seen the end can
@@ -40,47 +42,71 @@ async def relay(parts: Parts, turn: Turn, backend: aiohttp.ClientResponse) -> As
     status = "aborted"
     is_handed_over = False
     try:
-        async for chunk in _chunks(backend, parts.limits.line_bytes):
-            heard.add(chunk)
-            event = _event(turn, chunk)
-            if heard.finish_reason is not None:
-                held.append(event)
-            elif event:
+        async for chunks in _chunks(backend.response, parts.limits.line_bytes):
+            ready: list[bytes] = []
+            for chunk in chunks:
+                heard.add(chunk)
+                (held if heard.finish_reason is not None else ready).append(_event(turn, chunk))
+            if event := b"".join(ready):  # what came together goes together: a write for each would cost the most
                 yield event
         if heard.finish_reason is None:
             raise BackendFailed(502, "backend_broke_off", "the model server ended its stream before the answer did")
+        await guard_streamed(parts, turn, heard.content or "")
         is_handed_over = True
-        await parts.log.append(turn.record(heard))
+        record = turn.record(heard)
+        parts.quotas.spent(record)
+        await parts.log.append(record)
         status = "200"
-        backend.release()
+        backend.close(is_finished=True)
         yield b"".join(held) + DONE
     except Refusal as refusal:
         if isinstance(refusal, BackendFailed):
-            parts.model_server.lost_stream(_model(turn))
+            backend.lost()
         status = str(refusal.status)
         yield b"data: " + orjson.dumps(refusal.document()) + b"\n\n"
     finally:
-        backend.close()  # of no effect after release; otherwise the model server stops writing for nobody
+        backend.close()
         if not is_handed_over:
             heard.finish_reason = "aborted"
-            parts.log.submit(turn.record(heard))
-        parts.metrics.answered(turn, heard, status)
+            record = turn.record(heard)
+            parts.quotas.spent(record)
+            parts.log.submit(record)
+        parts.answered(turn, heard, status)
 
 
-async def _chunks(backend: aiohttp.ClientResponse, line_bytes: int) -> AsyncGenerator[dict[str, Any], None]:
-    """The `data:` lines of the stream, parsed; an OpenAI server writes an event as one line."""
+async def whole_as_events(turn: Turn, answer: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+    """A whole answer, stored already, for a client that asked for a stream: a chunk for each choice, and the end."""
+    head = {"id": turn.receipt, "object": "chat.completion.chunk", "model": turn.feature}
+    head["created"] = answer.get("created", 0)
+    for choice in answer["choices"]:
+        index, said = choice.get("index", 0), choice["message"]
+        calls = [{**call, "index": place} for place, call in enumerate(said.get("tool_calls") or [])]
+        delta = {"role": "assistant", "content": said.get("content")} | ({"tool_calls": calls} if calls else {})
+        shared = {"index": index, "logprobs": choice.get("logprobs")}
+        for piece in ({"delta": delta, "finish_reason": None}, {"delta": {}, "finish_reason": choice["finish_reason"]}):
+            yield b"data: " + orjson.dumps(head | {"choices": [shared | piece]}) + b"\n\n"
+    if turn.asked.stream_options is not None and turn.asked.stream_options.include_usage:
+        yield b"data: " + orjson.dumps(head | {"choices": [], "usage": answer.get("usage")}) + b"\n\n"
+    yield DONE
+
+
+async def _chunks(backend: aiohttp.ClientResponse, line_bytes: int) -> AsyncGenerator[list[dict[str, Any]], None]:
+    """The `data:` lines of each piece of the stream, parsed; an OpenAI server writes an event as one line."""
     rest = b""
     try:
         async for piece in backend.content.iter_any():
             *lines, rest = (rest + piece).split(b"\n")
             if len(rest) > line_bytes:
                 raise BackendFailed(502, "backend_answer", f"the model server sent a line of over {line_bytes} bytes")
+            found: list[dict[str, Any]] = []
             for line in lines:
                 name, _, data = line.strip().partition(b":")
                 if name == b"data" and data.strip() == b"[DONE]":
+                    yield found
                     return
                 if name == b"data":
-                    yield _parse(data)
+                    found.append(_parse(data))
+            yield found
     except (aiohttp.ClientError, TimeoutError) as error:
         message = f"the model server broke its stream off ({type(error).__name__})"
         raise BackendFailed(502, "backend_broke_off", message) from error
@@ -106,8 +132,3 @@ def _event(turn: Turn, chunk: dict[str, Any]) -> bytes:
     if is_usage_wanted:
         chunk["usage"] = usage
     return b"data: " + orjson.dumps({**chunk, "id": turn.receipt, "model": turn.feature}) + b"\n\n"
-
-
-def _model(turn: Turn) -> str:
-    assert turn.serving is not None
-    return turn.serving.release.model

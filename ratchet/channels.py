@@ -204,6 +204,11 @@ def feature_of(name: str) -> str:
     return name.partition("@")[0]
 
 
+def tenant_of(name: str) -> str | None:
+    """The tenant that a channel is for; None where it is for all."""
+    return (name.split("@") + [""])[1] or None
+
+
 def assign(state: ChannelState, user_id: str) -> Assignment:
     """Give a user the canary or the stable release: always the same one while the canary's salt and share stand.
 

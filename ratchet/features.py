@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ratchet.contract import Term
 from ratchet.errors import BadInput, SettingsInvalid, UnknownFeature
+from ratchet.guards import Guards
 from ratchet.params import Section, Share, explain
 from ratchet.pii import ENTITIES, PATTERNS, Selection
 from ratchet.rollout_policy import RolloutPolicy
@@ -193,6 +194,7 @@ class Feature(Section):
     approval: ApprovalPolicy = ApprovalPolicy()
     sources: Sources = Sources()
     privacy: Privacy = Privacy()
+    guards: Guards = Guards()
     consent: Literal["unless_refused", "required"] = "unless_refused"
     licence: str | None = None
     price: Price | None = None

@@ -161,6 +161,9 @@ def _interaction(span: _Span, said: Conversation, feature: str) -> Interaction |
         "at": span.began_at,
         "input": {"messages": [message.model_dump() for message in said.messages]},
         "output": said.output.model_dump(),
+        "release_id": span.first("ratchet.release_id"),
+        "channel": span.first("ratchet.channel"),
+        "propensity": _propensity(span.attributes.get("ratchet.propensity")),
         "model": span.first("gen_ai.response.model", "gen_ai.request.model", "llm.model_name"),
         "usage": {
             "input_tokens": _count(span, "gen_ai.usage.input_tokens", "prompt"),
@@ -176,6 +179,10 @@ def _interaction(span: _Span, said: Conversation, feature: str) -> Interaction |
 def _count(span: _Span, name: str, older: str) -> int:
     found = (span.attributes.get(k) for k in (name, f"gen_ai.usage.{older}_tokens", f"llm.token_count.{older}"))
     return next((n for n in found if isinstance(n, int) and not isinstance(n, bool) and n >= 0), 0)
+
+
+def _propensity(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 < value <= 1 else None
 
 
 def _first_text(value: Any) -> str | None:

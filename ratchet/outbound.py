@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 import httpx
@@ -36,14 +36,20 @@ def choose_address(url: str, *, allow_private: bool, resolve: Resolve = resolve)
         addresses = resolve(host, parts.port or (443 if parts.scheme == "https" else 80))
     except OSError as error:
         raise AddressRefused(f"{host} cannot be resolved: {error.strerror or error}") from error
-    for address in addresses:
-        if not allow_private and not _is_public(address):
-            raise AddressRefused(
-                f"{host} is {address}, which is no address of the public internet; RATCHET_ALLOW_PRIVATE=1 allows it"
-            )
+    if not allow_private:
+        check_public(host, addresses)
     if not addresses:
         raise AddressRefused(f"{host} has no address")
     return addresses[0]
+
+
+def check_public(host: str, addresses: Iterable[str]) -> None:
+    """Raise AddressRefused where one of a name's addresses is not of the public internet."""
+    for address in addresses:
+        if not _is_public(address):
+            raise AddressRefused(
+                f"{host} is {address}, which is no address of the public internet; RATCHET_ALLOW_PRIVATE=1 allows it"
+            )
 
 
 def open_pinned(

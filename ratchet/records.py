@@ -17,6 +17,7 @@ from ratchet.files import canonical_json, sha256_text
 from ratchet.jsonl import Unreadable, is_array, load_json, read_elements, read_lines
 
 MAX_LINE_BYTES = jsonl.MAX_LINE_BYTES
+TENANT = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL stores none in a text column
 
 
@@ -97,7 +98,7 @@ class Interaction(_Attributed):
 
     interaction_id: str = Field(min_length=1, max_length=200, pattern=NO_NUL)
     feature: str = Field(min_length=1, max_length=100, pattern=NO_NUL)
-    tenant: str = Field(default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    tenant: str = Field(default="default", pattern=TENANT)
     segment: str | None = None
     session_id: str | None = None
     user_id: str | None = Field(default=None, pattern=NO_NUL)

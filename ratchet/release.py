@@ -28,6 +28,7 @@ from ratchet.files import (
     sync_tree,
     write_json,
 )
+from ratchet.guards import Guards
 from ratchet.prompts import Prompt, render
 from ratchet.records import Context, Message
 from ratchet.settings import Settings
@@ -59,18 +60,19 @@ class AdapterRef(_Part):
 class ReleasePolicy(_Part):
     """What the gateway needs to know of the feature's policy; it reads none from anywhere else.
 
-    `privacy`: how records are scrubbed before they are stored; None where they are not, and then it is no part of the
-    content, so that it changes no id.
+    `privacy`: how records are scrubbed before they are stored; `guards`: what is looked for in questions and answers.
+    None where there is none, and then it is no part of the content, so that it changes no id.
     """
 
     mode: str = "managed"
     scorer: str
     privacy: Privacy | None = None
+    guards: Guards | None = None
 
     @model_serializer(mode="wrap")
     def _leave_out_what_is_not_set(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = dump(self)
-        return fields if self.privacy else {name: value for name, value in fields.items() if name != "privacy"}
+        return {name: value for name, value in fields.items() if value is not None or name not in ("privacy", "guards")}
 
 
 class Release(_Part):
@@ -98,7 +100,8 @@ class Release(_Part):
 def policy_of(feature: Feature) -> ReleasePolicy:
     """The part of a feature's policy that a release carries."""
     privacy = feature.privacy if feature.privacy.scrub_in_gateway else None
-    return ReleasePolicy(mode=feature.mode, scorer=feature.scorer.metric, privacy=privacy)
+    guards = feature.guards if feature.guards != Guards() else None
+    return ReleasePolicy(mode=feature.mode, scorer=feature.scorer.metric, privacy=privacy, guards=guards)
 
 
 def request_body(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -31,6 +31,7 @@ interactions = sa.Table(
     sa.Column("day", sa.String, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
     sa.Index("interactions_by_day", "feature", "tenant", "day"),
+    sa.Index("interactions_by_tenant", "tenant", "day"),
 )
 feedback = sa.Table(
     "feedback",
@@ -67,6 +68,13 @@ class Document:
     feature: str
     version: int
     body: dict[str, Any]
+
+
+class Spent(NamedTuple):
+    """Tokens read and written, and money."""
+
+    tokens: int
+    usd: float
 
 
 class Store:
@@ -119,6 +127,13 @@ class Store:
             body = connection.execute(query).scalar()
         return Interaction.model_validate_json(body) if body else None
 
+    def feedback_of(self, feedback_id: str) -> Feedback | None:
+        """One feedback by its id."""
+        query = sa.select(feedback.c.body).where(feedback.c.feedback_id == feedback_id)
+        with self.reader.connect() as connection:
+            body = connection.execute(query).scalar()
+        return Feedback.model_validate_json(body) if body else None
+
     def interactions(
         self, feature: str, *, after_seq: int = 0, tenant: str | None = None, day: str | None = None
     ) -> Iterator[tuple[int, Interaction]]:
@@ -163,6 +178,23 @@ class Store:
         query = sa.select(session, sa.func.max(interactions.c.interaction_id)).where(session.in_(session_ids))
         with self.reader.connect() as connection:
             return {row[0]: row[1] for row in connection.execute(query.group_by(session))}
+
+    def spent(self, tenant: str, day: str) -> Spent:
+        """What a tenant's requests of one day (UTC) read, wrote and cost."""
+        body = interactions.c.body
+        if self.engine.dialect.name == "postgresql":
+            document = sa.cast(body, postgresql.JSONB)
+            tokens_in, tokens_out = (document["usage"][name].astext for name in ("input_tokens", "output_tokens"))
+            cost: Any = document["cost_usd"].astext
+        else:
+            paths = ("$.usage.input_tokens", "$.usage.output_tokens", "$.cost_usd")
+            tokens_in, tokens_out, cost = (sa.func.json_extract(body, path) for path in paths)
+        tokens = sa.cast(tokens_in, sa.Integer) + sa.cast(tokens_out, sa.Integer)
+        query = sa.select(sa.func.sum(tokens), sa.func.sum(sa.cast(cost, sa.Float)))
+        mine = (interactions.c.tenant == tenant, interactions.c.day == day)
+        with self.reader.connect() as connection:
+            row = connection.execute(query.where(*mine)).one()
+        return Spent(int(row[0] or 0), float(row[1] or 0.0))
 
     def counts(self, feature: str) -> dict[str, int]:
         """How many interactions and feedbacks a feature has."""

@@ -11,6 +11,12 @@ from typing import Any
 
 from aiohttp import web
 
+CHAT_PATHS = (  # of OpenAI and those that copy its paths, of Gemini, of Azure
+    "/v1/chat/completions",
+    "/v1beta/openai/chat/completions",
+    "/openai/deployments/{deployment}/chat/completions",
+)
+
 
 class FakeModelServer:
     """Answers by `reply`; `broken` gives a model a status instead, `cut_after` breaks streams after that many words."""
@@ -27,6 +33,9 @@ class FakeModelServer:
         self.delay_s = 0.0
         self.word_delay_s = 0.0
         self.streams_left = 0
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.tool_calls: list[Any] = []
+        self.flagged: str | None = None
 
     @property
     def url(self) -> str:
@@ -49,7 +58,10 @@ class FakeModelServer:
     def _run(self, is_up: threading.Event) -> None:
         app = web.Application()
         app.router.add_get("/health", self._health)
-        app.router.add_post("/v1/chat/completions", self._chat)
+        for path in CHAT_PATHS:
+            app.router.add_post(path, self._chat)
+        app.router.add_post("/v1/embeddings", self._embed)
+        app.router.add_post("/v1/moderations", self._moderate)
         app.router.add_post("/v1/load_lora_adapter", self._load)
         runner = web.AppRunner(app, shutdown_timeout=0)
         self._loop.run_until_complete(runner.setup())
@@ -75,6 +87,7 @@ class FakeModelServer:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.bodies.append(body)
+        self.asked.append((request.path_qs, dict(request.headers)))
         await asyncio.sleep(self.delay_s)
         if status := self.broken.get(body["model"]):
             return _error(status, "broken on purpose: " + body["messages"][-1]["content"])
@@ -83,9 +96,31 @@ class FakeModelServer:
         said = self.reply(body)
         if body.get("stream"):
             return await self._stream(request, body, said)
-        message = {"role": "assistant", "content": said}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return web.json_response(_head(body, "chat.completion") | {"choices": [choice], "usage": _usage(body, said)})
+        message: dict[str, Any] = {"role": "assistant", "content": said}
+        if self.tool_calls:
+            message = {"role": "assistant", "content": None, "tool_calls": self.tool_calls}
+        end = "tool_calls" if self.tool_calls else "stop"
+        logprobs = {"content": [{"token": said, "logprob": -0.1}]} if body.get("logprobs") else None
+        choices = [
+            {"index": number, "message": message, "finish_reason": end, "logprobs": logprobs}
+            for number in range(body.get("n") or 1)
+        ]
+        return web.json_response(_head(body, "chat.completion") | {"choices": choices, "usage": _usage(body, said)})
+
+    async def _moderate(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.bodies.append(body)
+        flags = [self.flagged is not None and self.flagged in text for text in body["input"]]
+        results = [{"flagged": flag, "categories": {str(self.flagged): flag}} for flag in flags]
+        return web.json_response({"id": "m1", "model": body["model"], "results": results})
+
+    async def _embed(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.bodies.append(body)
+        texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
+        data = [{"object": "embedding", "index": i, "embedding": [float(len(t)), 1.0]} for i, t in enumerate(texts)]
+        usage = {"prompt_tokens": 1, "total_tokens": 1}
+        return web.json_response({"object": "list", "data": data, "model": body["model"], "usage": usage})
 
     async def _stream(self, request: web.Request, body: dict[str, Any], said: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -121,7 +156,8 @@ def _head(body: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _usage(body: dict[str, Any], said: str) -> dict[str, int]:
-    read = sum(len((m["content"] or "").split()) for m in body["messages"])
+    texts = [m["content"] if isinstance(m.get("content"), str) else "" for m in body["messages"]]
+    read = sum(len(text.split()) for text in texts)
     written = len(said.split())
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 

@@ -13,6 +13,10 @@ from tests.gateway.fake_model_server import FakeModelServer
 MESSAGES: list[Any] = [{"role": "user", "content": "my card is lost"}]
 
 
+def image(url: str) -> dict[str, Any]:
+    return {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
+
+
 def test_an_openai_client_gets_the_answer_under_the_features_name(gateway: Gateway) -> None:
     answer = gateway.openai.chat.completions.create(model="routing", messages=MESSAGES, user="u1")
     assert answer.choices[0].message.content == '{"route": "cards"}'
@@ -136,7 +140,9 @@ def test_malformed_json_is_400_in_openais_shape(standing: Gateway) -> None:
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content"),
         ({"ratchet": {"sesion": "s1"}}, "ratchet.sesion: unknown field"),
         ({"ratchet": {"tenant": "../x"}}, "ratchet.tenant"),
-        ({"n": 2}, "only 1"),
+        ({"n": 9}, "from 1 to 8"),
+        ({"messages": [image("https://evil.example/x.png")]}, "only data:image"),
+        ({"messages": [image("data:text/html;base64,AAAA")]}, "only data:image"),
     ],
 )
 def test_a_bad_request_is_400_and_names_the_field(standing: Gateway, change: dict[str, Any], word: str) -> None:
@@ -189,3 +195,70 @@ def test_json_is_passed_on_as_the_model_gave_it(gateway: Gateway) -> None:
     answer = gateway.ask("ünïcode \x00 card").json()
     assert json.loads(answer["choices"][0]["message"]["content"]) == {"route": "cards"}
     assert answer["object"] == "chat.completion"
+
+
+def test_tools_choices_and_logprobs_are_passed_on_and_come_back(gateway: Gateway, fake: FakeModelServer) -> None:
+    call = {"id": "t1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}
+    fake.tool_calls = [call]
+    tools: Any = [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}]
+    answer = gateway.openai.chat.completions.create(
+        model="routing", messages=MESSAGES, tools=tools, tool_choice="auto", n=2, logprobs=True, top_logprobs=1
+    )
+    assert [c.message.tool_calls[0].function.name for c in answer.choices if c.message.tool_calls] == ["look_up"] * 2
+    assert answer.choices[0].logprobs is not None
+    assert {key: fake.bodies[0][key] for key in ("tool_choice", "n", "top_logprobs")} == {
+        "tool_choice": "auto",
+        "n": 2,
+        "top_logprobs": 1,
+    }
+    record = gateway.shop.interactions()[0]
+    assert (record.output.tool_calls, record.finish_reason) == ([call], "tool_calls")
+    assert record.attributes["other_choices"] == [""]
+
+
+def test_a_managed_features_tool_results_reach_the_model_after_the_prompt(
+    gateway: Gateway, fake: FakeModelServer
+) -> None:
+    messages = [
+        {"role": "user", "content": "card"},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "t1", "type": "function", "function": {}}]},
+        {"role": "tool", "content": "ok", "tool_call_id": "t1"},
+    ]
+    assert gateway.ask(messages=messages).status_code == 200
+    assert fake.bodies[0]["messages"] == [{"role": "system", "content": "Name the team."}, *messages]
+
+
+def test_a_schema_of_the_application_counts_where_the_release_has_none(gateway: Gateway, fake: FakeModelServer) -> None:
+    policy = ReleasePolicy(mode="passthrough", scorer="token_f1")
+    gateway.shop.begin("free", gateway.shop.put(text="", feature="free", policy=policy, output_schema=None))
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    gateway.ask(model="free", response_format=wanted)
+    gateway.ask(response_format=wanted)
+    assert fake.bodies[0]["response_format"] == wanted
+    assert fake.bodies[1]["response_format"]["json_schema"]["name"] == "routing"
+
+
+def test_an_image_as_data_is_passed_on(gateway: Gateway, fake: FakeModelServer) -> None:
+    message = image("data:image/png;base64,iVBORw0KGgo=")
+    message["content"].append({"type": "text", "text": "my card"})
+    fake.reply = lambda body: "seen"
+    assert gateway.ask(messages=[message]).status_code == 200
+    assert fake.bodies[0]["messages"][-1] == message
+    record = gateway.shop.interactions()[0]
+    assert (record.input.messages[0].content, record.attributes["messages_reduced"]) == ("my card", True)
+
+
+def test_embeddings_are_passed_on_by_the_openai_client(gateway: Gateway, fake: FakeModelServer) -> None:
+    found = gateway.openai.embeddings.create(model="mini", input=["one", "three"], encoding_format="float")
+    assert [one.embedding[0] for one in found.data] == [3.0, 5.0]
+    assert fake.bodies[0]["model"] == "mini"
+
+
+def test_decide_tells_the_assignment_that_a_chat_would_get(gateway: Gateway) -> None:
+    gateway.shop.try_canary(gateway.shop.put(text="Other prompt."), share=0.5)
+    for user in map(str, range(10)):
+        told = gateway.http.get("/v1/decide", params={"feature": "routing", "user": user}).json()
+        headers = gateway.ask(user=user).headers
+        assert (told["channel"], told["release_id"]) == (headers["x-ratchet-channel"], headers["x-ratchet-release"])
+        assert (told["propensity"], told["mode"]) == (0.5, "managed")
+    assert gateway.http.get("/v1/decide", params={"feature": "routing"}).status_code == 400

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
+from gateway.limits import Limits
 from ratchet.release import ReleasePolicy
-from tests.gateway.conftest import Gateway
+from tests.gateway.conftest import Gateway, Serving, Shop
 
 
 @pytest.fixture
@@ -112,3 +114,23 @@ def test_another_tenant_may_not_speak_of_it(standing: Gateway, standing_receipt:
 
 def test_an_unknown_field_is_422(standing: Gateway, standing_receipt: str) -> None:
     assert "vlaue: unknown field" in standing.say(standing_receipt, "thumb", True, vlaue=1).json()["error"]["message"]
+
+
+def test_a_source_that_is_another_user_is_refused(standing: Gateway, standing_receipt: str) -> None:
+    assert standing.say(standing_receipt, "thumb", True, source={"type": "user", "id": "u2"}).status_code == 403
+
+
+def test_an_id_of_another_feedback_is_409_and_changes_nothing(gateway: Gateway, receipt: str) -> None:
+    gateway.say(receipt, "thumb", True, feedback_id="f1")
+    assert gateway.say(receipt, "rating", 0.0, feedback_id="f1").json()["error"]["code"] == "id_taken"
+    other = gateway.ask().json()["id"]
+    assert gateway.say(other, "thumb", True, feedback_id="f1").status_code == 409
+    assert [(f.kind, f.interaction_id) for f in gateway.shop.feedback()] == [
+        ("thumb", receipt.removeprefix("chatcmpl-"))
+    ]
+
+
+def test_a_receipt_expires(shop: Shop, limits: Limits) -> None:
+    with Serving(shop, dataclasses.replace(limits, receipt_days=0)) as gateway:
+        answer = gateway.say(gateway.ask().json()["id"], "thumb", True)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (410, "receipt_expired")

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import tracemalloc
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from ratchet.errors import LeaseHeld, StaleRecord
 from ratchet.records import Feedback, Input, Interaction, Message, Output, Source
 from ratchet.store import PAGE, Store, open_store
+from tests.ratchet.postgres import missing, postgres_server
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 COUNT_UP = """
@@ -30,9 +32,22 @@ with open_store(sys.argv[1]) as store:
 """
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'deep' / 'store.db'}"
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    if reason := missing():
+        pytest.skip(reason)
+    with postgres_server() as address:
+        yield address
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'deep' / 'store.db'}"
+    address, name = request.getfixturevalue("server"), f"t{uuid.uuid4().hex}"
+    with sa.create_engine(address.format("postgres"), isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    return str(address.format(name))
 
 
 @pytest.fixture
@@ -167,5 +182,8 @@ def test_lease_is_held_by_one_owner_until_given_back(store: Store) -> None:
 
 def test_writes_are_on_disk_when_the_call_returns(store: Store) -> None:
     with store.engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            assert connection.execute(sa.text("SHOW synchronous_commit")).scalar() == "on"
+            return
         assert connection.execute(sa.text("PRAGMA journal_mode")).scalar() == "wal"
         assert connection.execute(sa.text("PRAGMA synchronous")).scalar() == 2

@@ -1,0 +1,31 @@
+"""GET /v1/decide: which release a user is given, for teams that ask models through a gateway of their own.
+
+They call their model as the release says and send their spans to POST /v1/traces with what stands here as attributes:
+`ratchet.release_id`, `ratchet.channel` and `ratchet.propensity`.
+"""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.access import caller_of
+from gateway.parts import Parts
+from gateway.refusals import Refusal, json_response
+
+
+async def tell_assignment(parts: Parts, request: Request) -> Response:
+    """The assignment of `feature` and `user` (of a `tenant` and `segment`, if given): the same while the channel stands.
+
+    Raises:
+        Refusal: 400 where either is missing, 404 for an unknown feature.
+    """
+    feature, user = request.query_params.get("feature"), request.query_params.get("user")
+    if not feature or not user or len(user) > 200:
+        raise Refusal(400, "invalid_query", "name both: /v1/decide?feature=FEATURE&user=USER (at most 200 characters)")
+    caller, query = caller_of(request), request.query_params
+    caller.check_feature(feature)
+    assigned = parts.router.assign(feature, user, caller.tenant(query.get("tenant")), query.get("segment"))
+    release = (await parts.router.release(assigned.release_id)).release
+    told = {"feature": feature, "user": user, **assigned._asdict(), "model": release.model, "mode": release.policy.mode}
+    return json_response(told)
