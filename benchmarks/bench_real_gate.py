@@ -131,7 +131,8 @@ def scored(bench: Bench, name: str, contender: Contender, served: Served) -> Sco
     path = bench.folder / f"{name}.scores.json"
     if not path.is_file():
         answers = ask(contender, bench.items, served)
-        scores = score_answers(answers, [item.expected for item in bench.items], bench.feature)
+        expected = [item.expected for item in bench.items]
+        scores = score_answers(answers, bench.items, expected, bench.feature, repo=REPO)
         write_json(path, dict(zip([item.item_id for item in bench.items], scores, strict=True)))
         say(f"{name}: {sum(score or 0 for score in scores) / len(scores):.1%} right")
     return dict(read_json(path))
