@@ -15,7 +15,7 @@ from gateway.refusals import Refusal, json_response
 
 
 async def tell_assignment(parts: Parts, request: Request) -> Response:
-    """The assignment of `feature` and `user` (of a `tenant` and `segment`, if given): the same while the channel stands.
+    """The assignment of `feature` and `user`, with `tenant` and `segment` if given: the same while the channel stands.
 
     Raises:
         Refusal: 400 where either is missing, 404 for an unknown feature.

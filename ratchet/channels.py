@@ -206,7 +206,7 @@ def feature_of(name: str) -> str:
 
 def tenant_of(name: str) -> str | None:
     """The tenant that a channel is for; None where it is for all."""
-    return (name.split("@") + [""])[1] or None
+    return [*name.split("@"), ""][1] or None
 
 
 def assign(state: ChannelState, user_id: str) -> Assignment:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from ratchet.keys import Keys
+from ratchet.store import open_store
 from tests.gateway.conftest import AT, Gateway
 
 
@@ -65,3 +68,19 @@ def test_prompts_are_listed_with_where_they_are_live(gateway: Gateway, pinned) -
         ("For routing@@vip.", "routing@@vip"),
     }
     assert gateway.http.get("/v1/prompts", params={"feature": "nothing"}).json()["data"] == []
+
+
+def test_a_tenants_key_sees_no_channel_of_another_tenant(gateway: Gateway, pinned) -> None:
+    with open_store(gateway.shop.settings.database_url) as store:
+        issued = Keys(store.engine).add("k", role="reviewer", tenant="other", at=datetime.now(UTC))
+    listed = gateway.http.get("/v1/prompts", headers={"Authorization": f"Bearer {issued.token}"}).json()["data"]
+    assert "acme" not in str(listed) and "routing" in {name for p in listed for name in p["live_on"]}
+    assert "routing@acme" in str(gateway.http.get("/v1/prompts").json())
+
+
+def test_decide_knows_a_tenants_channel(gateway: Gateway, pinned) -> None:
+    asked = {"feature": "routing", "user": "u1"}
+    told = [
+        gateway.http.get("/v1/decide", params=asked | more).json()["release_id"] for more in ({}, {"tenant": "acme"})
+    ]
+    assert told == [gateway.shop.stable, pinned["@acme"]]
