@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from prefect import flow, get_run_logger
 
 from flows.session import open_session
+from ratchet.release import ReleaseStore
+from tasks.confront import keep
 from tasks.rollout import tick_all
 
 
@@ -14,5 +16,7 @@ def rollout() -> None:
     with open_session() as session:
         for report in tick_all(session.store, session.channels, session.ledger, now=datetime.now(UTC)):
             get_run_logger().info("%s", report)
+            if report.action in ("promote", "rollback"):
+                keep(session.store, session.ledger, ReleaseStore.of(session.settings), report.feature)
         if session.ledger.entries():
             session.ledger.checkpoint(session.settings.ledger_key, session.settings.checkpoints_dir)

@@ -12,7 +12,7 @@ from typing import Any
 from ratchet.ledger import Ledger
 from ratchet.release import ReleaseStore
 from ratchet.rollouts import KIND, Rollout
-from ratchet.stats import Difference, wilson_interval
+from ratchet.stats import Difference
 from ratchet.store import Store
 from tasks.report.picture import Kept
 
@@ -49,29 +49,8 @@ def facts_of(kept: Kept) -> dict[str, Any]:
 def realised_gain(evidence: Mapping[str, Any]) -> Difference | None:
     """Canary minus stable in the share of users without a complaint; None where a side has no user.
 
-    Where the rollout keeps a confidence sequence (`effect`), that is the interval, and it holds whenever one looks.
-    Else Newcombe's interval of two independent proportions (Statistics in Medicine 17, 1998, 873-890, method 10) at the
-    moment at which the rollout ended; the data chose it, so its coverage is that of a first look only.
+    The interval is the rollout's confidence sequence, which holds whenever one looks.
     """
-    if "effect" in evidence:
-        return _from_sequence(evidence)
-    new, old = evidence.get("canary") or {}, evidence.get("stable") or {}
-    if not new.get("users") or not old.get("users"):
-        return None
-    p, q = new["good"] / new["users"], old["good"] / old["users"]
-    (p_low, p_high), (q_low, q_high) = (wilson_interval(s["good"], s["users"]) for s in (new, old))
-    gap = p - q
-    down = ((p - p_low) ** 2 + (q_high - q) ** 2) ** 0.5
-    up = ((p_high - p) ** 2 + (q - q_low) ** 2) ** 0.5
-    return Difference(round(gap, 6), round(gap - down, 6), round(gap + up, 6))
-
-
-def _users(evidence: Mapping[str, Any], channel: str) -> int:
-    found = evidence.get("users") or {side: (evidence.get(side) or {}).get("users", 0) for side in ("canary", "stable")}
-    return int(found.get(channel, 0))
-
-
-def _from_sequence(evidence: Mapping[str, Any]) -> Difference | None:
     of_all = [s for s in evidence.get("signals", ()) if s["signal"] == "complaint" and not s.get("segment")]
     old, new = (of_all[0].get(channel) if of_all else None for channel in ("stable", "canary"))
     if old is None or new is None:
@@ -83,7 +62,7 @@ def _from_sequence(evidence: Mapping[str, Any]) -> Difference | None:
 
 def _kept(rollout: Rollout, attestation: Mapping[str, Any]) -> Kept:
     promised = (attestation.get("gate") or {}).get("corrected_difference")
-    users = [_users(rollout.evidence, channel) for channel in ("canary", "stable")]
+    users = [int(rollout.evidence.get("users", {}).get(channel, 0)) for channel in ("canary", "stable")]
     return Kept(
         release_id=rollout.candidate_id,
         version=attestation.get("version"),

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 
 from ratchet.channels import Canary, Channels, ChannelState, Move
-from ratchet.errors import BadInput, RatchetError, StaleChannel, StaleRecord
+from ratchet.errors import BadInput, ChannelFrozen, RatchetError, StaleChannel, StaleRecord
 from ratchet.files import sha256_text
 from ratchet.ledger import Ledger
 from ratchet.outcomes import user_outcomes
@@ -240,8 +240,8 @@ def _step(store: Store, channels: Channels, ledger: Ledger, found: Found, now: d
             store.change_document(KIND, found.document, after.model_dump(mode="json"))
         if decision.action != "hold":
             move_step(channels, found, step=steps[decision.action], now=now, reason=" ".join(decision.reasons))
-    except (StaleRecord, StaleChannel):
-        return _report(rollout, "hold", (OVERTAKEN,))
+    except (StaleRecord, StaleChannel) as error:
+        return _report(rollout, "hold", (str(error) if isinstance(error, ChannelFrozen) else OVERTAKEN,))
     settle(store, channels, ledger, rollout.rollout_id, now=now)
     return _report(after, decision.action, decision.reasons)
 
@@ -254,8 +254,8 @@ def _place(store: Store, channels: Channels, ledger: Ledger, found: Found, now: 
     reason = f"{rollout.approval} was approved: canary for {rollout.policy.steps[0]:.0%} of the users."
     try:
         move_step(channels, found, step=0, now=now, reason=reason)
-    except StaleChannel:
-        return _report(rollout, "hold", (OVERTAKEN,))
+    except StaleChannel as error:
+        return _report(rollout, "hold", (str(error) if isinstance(error, ChannelFrozen) else OVERTAKEN,))
     settle(store, channels, ledger, rollout.rollout_id, now=now)
     return _report(rollout, "start", (reason,))
 
