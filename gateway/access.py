@@ -22,7 +22,7 @@ PERMITS: dict[Action, frozenset[Role]] = {
     "ask": frozenset(("app", "admin")),
     "decide": frozenset(("app", "operator", "admin")),
     "feedback": frozenset(("app", "reviewer", "admin")),
-    "traces": frozenset(("app", "operator", "admin")),
+    "traces": frozenset(("app", "reviewer", "operator", "admin")),
     "models": EVERYBODY,
     "prompts": frozenset(("reviewer", "operator", "approver", "admin")),
     "metrics": frozenset(("operator", "admin")),

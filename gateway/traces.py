@@ -25,13 +25,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.access import Caller, caller_of
 from gateway.durable_log import Record
 from gateway.limits import Limits
 from gateway.parts import Parts
 from gateway.refusals import Refusal, json_response
 from gateway.requests import parse_json, read_bytes
 from ratchet.otel import OF_EVALUATION, records_of
-from ratchet.records import Rejected
+from ratchet.records import Interaction, Rejected
 
 logger = structlog.get_logger("gateway")
 PROTOBUF = "application/x-protobuf"
@@ -60,7 +61,11 @@ async def _take(parts: Parts, request: Request, kind: str) -> list[Rejected]:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     default = request.headers.get("x-ratchet-feature")
     known = parts.router.features()
-    records, rejected = await asyncio.to_thread(_decode, sent, encoding, kind, default, known, parts.limits)
+    decoded, rejected = await asyncio.to_thread(_decode, sent, encoding, kind, default, known, parts.limits)
+    records: list[Record] = []
+    for record in decoded:
+        allowed = await _as_caller(parts, caller_of(request), record)
+        rejected.append(allowed) if isinstance(allowed, Rejected) else records.append(allowed)
     accepted = 0
     for start in range(0, len(records), parts.limits.log_batch):
         batch = records[start : start + parts.limits.log_batch]
@@ -73,6 +78,21 @@ async def _take(parts: Parts, request: Request, kind: str) -> list[Rejected]:
     parts.metrics.observe("traces", outcome_counts)
     logger.info("traces", **outcome_counts, reasons=_told(rejected))
     return rejected
+
+
+async def _as_caller(parts: Parts, caller: Caller, record: Record) -> Record | Rejected:
+    """The record as the key may send it: of its own tenant and features, an agent's or a judge's word by a reviewer."""
+    if caller.key is None:
+        return record
+    if isinstance(record, Interaction):
+        if not caller.allows(record.feature):
+            return Rejected("export", "the key is not for this feature", record.interaction_id)
+        return record.model_copy(update={"tenant": caller.tenant(record.tenant)})
+    about = await asyncio.to_thread(parts.store.interaction, record.interaction_id)
+    is_theirs = about is None or (caller.tenant(about.tenant) == about.tenant and caller.allows(about.feature))
+    if not is_theirs or (record.source.type != "user" and not caller.may_review):
+        return Rejected(f"export{OF_EVALUATION}", "the key may not say this of the answer", record.feedback_id)
+    return record
 
 
 def _decode(

@@ -12,6 +12,7 @@ from gateway.limits import Limits
 from ratchet.keys import Issued, Keys
 from ratchet.store import open_store
 from tests.gateway.conftest import Gateway, Serving, Shop
+from tests.ratchet.spans import chat, evaluation, request, span
 
 NOW = datetime.now(UTC)
 
@@ -131,3 +132,20 @@ def test_a_gateway_beyond_loopback_does_not_start_without_a_key(
         monkeypatch.setenv(name, value)
     assert main(["--host", "0.0.0.0", "--port", "0"]) == 2
     assert "ratchet key add" in capsys.readouterr().err
+
+
+def test_spans_are_of_the_keys_tenant_and_judge_only_by_a_reviewer(strict: Gateway, add: Callable[..., Issued]) -> None:
+    app, other, reviewer = add(), add(features=("billing",)), add("reviewer")
+    payload = request(span(chat(**{"ratchet.tenant": "globex"}), events=[evaluation("helpful", value=0.5)]))
+
+    def export(issued: Issued) -> str:
+        headers = bearer(issued) | {"x-ratchet-feature": "routing"}
+        return strict.http.post("/v1/traces", json=payload, headers=headers).text
+
+    assert "not for this feature" in export(other)
+    assert strict.shop.interactions() == []
+    assert "may not say this" in export(app)
+    assert [record.tenant for record in strict.shop.interactions()] == ["acme"]
+    assert strict.shop.feedback() == []
+    export(reviewer)
+    assert len(strict.shop.feedback()) == 1
