@@ -112,6 +112,7 @@ def replay_file(settings: Settings, feature: str, messages: list[ReplayMessage])
                 messages,
                 feature=known,
                 gateway_url=settings.gateway_url,
+                gateway_key=settings.gateway_key,
                 rates=rates,
                 on_progress=lambda: progress.advance(task),
             )

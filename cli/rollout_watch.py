@@ -71,6 +71,7 @@ def _send_traffic(session: Session, data: DemoData, stop: threading.Event, faile
                         batch,
                         feature=feature,
                         gateway_url=session.settings.gateway_url,
+                        gateway_key=session.settings.gateway_key,
                         rates=seeded,
                         on_progress=_quiet,
                     )

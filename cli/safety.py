@@ -52,7 +52,7 @@ def run_(
 
     Exit status: 0, or 4 where the candidate is shown worse on a suite (5 %, adjusted for the number of suites).
     Example: [bold]ratchet safety run support_routing --release v1.0.0 --release v2.0.0[/bold]
-    Example: [bold]ratchet safety run help_answers --suite xstest_safe --suite advbench+rot13 --data DIR[/bold]
+    Example: [bold]ratchet safety run support_routing --suite xstest_safe --suite advbench+rot13 --data DIR[/bold]
     """
     settings = Settings.from_env()
     params, known = load_params(settings.repo / "params.yaml"), load_feature(settings.repo, feature)

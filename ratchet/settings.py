@@ -26,6 +26,7 @@ KEYS = {
     "RATCHET_JUDGE_URL": "an OpenAI-compatible endpoint for LLM-judge scorers, without /v1 (default: none)",
     "RATCHET_JUDGE_KEY": "bearer token of the judge's endpoint (default: none)",
     "RATCHET_ALLOW_REMOTE": "1 lets a server listen beyond loopback",
+    "RATCHET_GATEWAY_KEY": "key of role admin that `ratchet replay` sends where the gateway asks for one",
     "RATCHET_REQUIRE_KEYS": "1 has the gateway refuse requests without a key (beyond loopback it always does)",
     "RATCHET_BACKENDS": "the file of model servers and providers (default: RATCHET_HOME/backends.yaml, if it is there)",
     "RATCHET_OTLP_URL": "where the gateway sends spans and metrics, as http://127.0.0.1:4318 (default: nowhere)",
@@ -61,6 +62,7 @@ class Settings:
     private_is_allowed: bool = False
     store_uri: str | None = None
     trust_file: Path | None = None
+    gateway_key: str | None = field(default=None, repr=False)
     keys_are_required: bool = False
     backends: Path | None = None
     otlp_url: str | None = None
@@ -98,6 +100,7 @@ class Settings:
             private_is_allowed=environ.get("RATCHET_ALLOW_PRIVATE") == "1",
             store_uri=_store_uri(environ),
             trust_file=Path(environ["RATCHET_TRUST"]).absolute() if environ.get("RATCHET_TRUST") else None,
+            gateway_key=environ.get("RATCHET_GATEWAY_KEY") or None,
             keys_are_required=environ.get("RATCHET_REQUIRE_KEYS") == "1",
             backends=Path(environ["RATCHET_BACKENDS"]).absolute() if environ.get("RATCHET_BACKENDS") else None,
             otlp_url=_optional_address(environ, "RATCHET_OTLP_URL"),

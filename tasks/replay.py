@@ -89,12 +89,16 @@ async def replay(
     *,
     feature: Feature,
     gateway_url: str,
+    gateway_key: str | None = None,
     rates: ReplayParams,
     on_progress: Callable[[], None],
 ) -> ReplayReport:
     """Send the messages, turns of a session in order and sessions side by side; give feedback by the rates.
 
     Every draw comes from a generator seeded by the session, so a replay says the same each time.
+
+    Args:
+        gateway_key: of role admin, where the gateway asks for keys: agents speak here, and users.
 
     Raises:
         ServiceUnreachable: the gateway does not answer.
@@ -104,8 +108,10 @@ async def replay(
         sessions.setdefault(message.session, []).append(message)
     report = ReplayReport()
     free = asyncio.Semaphore(rates.concurrency)
-    client = openai.AsyncOpenAI(base_url=f"{gateway_url}/v1", api_key="none", max_retries=1, timeout=180)
-    async with client, httpx.AsyncClient(base_url=gateway_url, timeout=60, trust_env=False) as plain:
+    key = gateway_key or "none"  # the SDK insists on one
+    client = openai.AsyncOpenAI(base_url=f"{gateway_url}/v1", api_key=key, max_retries=1, timeout=180)
+    said_by = {"Authorization": f"Bearer {key}"}
+    async with client, httpx.AsyncClient(base_url=gateway_url, headers=said_by, timeout=60, trust_env=False) as plain:
         actor = _Actor(client, plain, feature, rates, report, on_progress)
 
         async def act(turns: list[ReplayMessage]) -> None:

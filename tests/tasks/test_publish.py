@@ -16,6 +16,7 @@ from ratchet.trust import check_signatures, local_trust
 from tasks import version
 from tasks.first_release import build_first
 from tasks.publish import keep_reports, publish
+from tests.tasks.report_facts import evaluated, gate_facts, score_row, write_lines
 
 
 def write(path: Path, content: str) -> None:
@@ -45,9 +46,12 @@ def test_what_a_run_published_is_signed_with_all_that_it_came_from(routing: Sett
     git.run(routing.repo, "commit", "-q", "-m", "no stages")
     tree = version.open_worktree(routing, "r1", "routing", None)
     write(tree / "dvc.lock", "schema: '2.0'\n")
-    data, gate = tree / "data/routing", {"verdict": "accept", "p_value": 1.4e-04, "reasons": ["+5 points"]}
-    for name, facts in (("gate", gate), ("evaluate", {"chosen_arm": "fewshot"}), ("curate", {"train": 7})):
+    data, gate = tree / "data/routing", gate_facts(p_value=1.4e-04, reasons=["+5 points"])
+    rows = {"rows": 9, "used": 8, "train": 7, "validation": 1, "set_aside": 1, "reasons": {"no feedback": 1}}
+    rows |= {"origins": {"correction": 8}, "languages": {"en": 8}, "tenants": {"default": 8}}
+    for name, facts in (("gate", gate), ("evaluate", evaluated(chosen_arm="fewshot")), ("curate", rows)):
         write_json(data / "metrics" / f"{name}.json", facts)
+    write_lines(data / "evaluation/scores.jsonl", [score_row(1, 0.0, 1.0, "cards")])
     write_candidate(data / "candidates/fewshot", build_first(routing, load_feature(tree, "routing")))
     run = open_run(store, Run(run_id="r1", feature="routing", started_at="2026", champion_id="rel_0"))
     for _ in range(2):  # repeatable: a crash between two of its lines must not hurt
@@ -56,6 +60,6 @@ def test_what_a_run_published_is_signed_with_all_that_it_came_from(routing: Sett
     attestation = ReleaseStore(routing.releases_dir).attestation(done.release_id)
     found = check_signatures(done.release_id, attestation, local_trust(routing))
     assert (found.pipeline, found.approval) == (None, "no approval")
-    assert (attestation["commit"], attestation["rows"]) == (done.commit, {"curate": {"train": 7}})
+    assert (attestation["commit"], attestation["rows"]) == (done.commit, {"curate": rows})
     assert (attestation["intent"], attestation["gate"]) == ("choose a team", gate)
     assert len(Ledger(store.engine).entries(event="publish")) == 1

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import pytest
 from gateway.limits import Limits
 from ratchet.errors import BadInput, BadRecord, ServiceUnreachable
 from ratchet.features import Feature, ScorerSpec
+from ratchet.keys import Keys
 from ratchet.params import ReplayParams
 from ratchet.records import Feedback
+from ratchet.store import open_store
 from tasks.replay import ReplayMessage, ReplayReport, load_messages, replay
 from tests.gateway.conftest import SCHEMA, Gateway, Serving, Shop, label_of_question
 from tests.gateway.fake_model_server import FakeModelServer
@@ -111,3 +115,16 @@ def test_a_bad_line_is_named(tmp_path: Path) -> None:
         load_messages(path)
     with pytest.raises(BadInput, match="no such file"):
         load_messages(tmp_path / "other")
+
+
+def test_a_gateway_that_asks_for_keys_is_given_one(tmp_path: Path) -> None:
+    with FakeModelServer(label_of_question) as fake:
+        shop = Shop(tmp_path, fake)
+        shop.settings = dataclasses.replace(shop.settings, keys_are_required=True)
+        with open_store(shop.settings.database_url) as store:
+            key = Keys(store.engine).add("replay", role="admin", tenant="*", at=datetime.now(UTC))
+        with Serving(shop, Limits()) as running:
+            told = {"feature": FEATURE, "gateway_url": running.url, "rates": ALWAYS, "on_progress": lambda: None}
+            asked = [message(1, "my card is lost", "loans")]
+            assert asyncio.run(replay(asked, gateway_key=key.token, **told)).corrections == 1
+            assert asyncio.run(replay(asked, **told)).failed == 1
