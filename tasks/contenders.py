@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ratchet.answers import AnswerLog, request_digest
 from ratchet.base_models import LocalModel
 from ratchet.errors import BadInput, ModelServerUnreachable
 from ratchet.features import Feature, ScorerSpec
+from ratchet.guards import problem_of, repair_messages
 from ratchet.llm import Answer, ask_all, load_adapter
 from ratchet.records import Context, Message
 from ratchet.release import Release, ReleaseStore, read_candidate, read_manifest, request_body, write_candidate
@@ -59,6 +61,13 @@ class Served:
     key: str | None
     concurrency: int
     log: AnswerLog
+
+
+class Asked(NamedTuple):
+    """A request, made when it is sent, and the number of its repeat."""
+
+    body: Callable[[], dict[str, Any]]
+    repeat: int
 
 
 def stored_contender(manifest: Path, settings: Settings) -> Contender:
@@ -107,6 +116,8 @@ def ask(
 ) -> list[Answer]:
     """Ask a release every question, as the gateway would; what was recorded before is not asked again.
 
+    A release whose policy repairs its schema is asked once more where its answer does not fit, as users would get it.
+
     Returns:
         One answer per question and repeat: all repeats of the first question, then those of the second.
 
@@ -114,7 +125,50 @@ def ask(
         ModelServerUnreachable: the server is down, or refuses every request. What it answered is recorded.
     """
     release = contender.release
-    requests = [request_of(release, question, repeat) for question in questions for repeat in range(repeats)]
+
+    def body(place: int) -> dict[str, Any]:
+        return body_of(release, questions[place // repeats])
+
+    asked = [Asked(partial(body, place), place % repeats) for place in range(len(questions) * repeats)]
+    answers = _ask_or_recall(contender, asked, served, on_progress)
+    schema, guards = release.output_schema, release.policy.guards
+    if schema is None or guards is None or not guards.repair_schema:
+        return answers
+    broken = {
+        place: problem
+        for place, answer in enumerate(answers)
+        if answer.error is None and (problem := problem_of(schema, answer.text)) is not None
+    }
+
+    def repair(place: int) -> dict[str, Any]:
+        first = body(place)
+        return {**first, "messages": repair_messages(first["messages"], answers[place].text, broken[place])}
+
+    again = [Asked(partial(repair, place), place % repeats) for place in broken]
+    for place, second in zip(broken, _ask_or_recall(contender, again, served), strict=True):
+        answers[place] = _repaired(answers[place], second, schema)
+    return answers
+
+
+def _repaired(first: Answer, second: Answer, schema: Mapping[str, Any]) -> Answer:
+    """What the user gets of two tries: the second where it fits; time and tokens of both."""
+    kept = second if second.error is None and problem_of(schema, second.text) is None else first
+    return replace(
+        kept,
+        input_tokens=first.input_tokens + second.input_tokens,
+        output_tokens=first.output_tokens + second.output_tokens,
+        latency_ms=first.latency_ms + second.latency_ms,
+    )
+
+
+def _ask_or_recall(
+    contender: Contender,
+    wanted: Sequence[Asked],
+    served: Served,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Answer]:
+    release = contender.release
+    requests = [request_digest(release, one.body(), one.repeat) for one in wanted]
     known = served.log.recall(release.feature, requests)
     asked = [place for place, request in enumerate(requests) if request not in known]
     if asked and contender.adapter is not None:
@@ -129,7 +183,7 @@ def ask(
             done += 1
             on_progress(done, len(requests))
 
-        bodies = (body_of(release, questions[place // repeats]) for place in asked)
+        bodies = (wanted[place].body() for place in asked)
         try:
             given = ask_all(bodies, base_url=served.url, concurrency=served.concurrency, on_answer=note)
         except ModelServerUnreachable as error:

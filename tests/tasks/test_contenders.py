@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ratchet.answers import answer_log
 from ratchet.errors import ReleaseCorrupt, ReleaseNotFound
+from ratchet.guards import Guards
 from ratchet.llm import Answer
 from ratchet.records import read_holdout
 from ratchet.release import ReleaseStore, adapter_ref, write_manifest
 from tasks.contenders import (
     Contender,
+    Served,
+    ask,
     read_contender,
     score_answers,
     stored_contender,
     tokens_per_answer,
     write_contender,
 )
+from tests.fake_model_server import FakeModelServer
 from tests.routing_clone import RoutingClone, target
 
 
@@ -66,3 +72,22 @@ def test_failed_answers_are_unscored_and_cost_nothing(clone: RoutingClone) -> No
     (item, *_) = read_holdout(clone.root / "data/demo/routing/holdout/holdout.jsonl", clone.feature)
     assert score_answers(answers, [item] * 2, [target("cards")] * 2, clone.feature) == [1.0, None]
     assert tokens_per_answer(answers) == 14.0 and tokens_per_answer(answers[1:]) is None
+
+
+def test_a_broken_answer_is_asked_again_as_the_gateway_would_and_both_tries_are_recorded(clone: RoutingClone) -> None:
+    policy = clone.champion.policy.model_copy(update={"guards": Guards(repair_schema=True)})
+    contender = Contender(clone.champion.model_copy(update={"policy": policy}), None)
+    items = read_holdout(clone.root / "data/demo/routing/holdout/holdout.jsonl", clone.feature)[:3]
+
+    def reply(body: dict[str, Any]) -> str:
+        is_second = "Answer once more" in body["messages"][-1]["content"]
+        return target("cards") if is_second else "cards, I think"
+
+    with FakeModelServer(reply) as server:
+        served = Served(server.url, None, 2, answer_log(clone.settings()))
+        answers = [ask(contender, items, served) for _ in range(2)]
+        assert len(server.bodies) == 6  # twice each, and the second round from the record
+        once = ask(Contender(clone.champion, None), items, served)
+    assert [answer.text for answer in answers[0]] == [target("cards")] * 3 == [answer.text for answer in answers[1]]
+    assert (once[0].text, once[0].output_tokens) == ("cards, I think", 3)
+    assert answers[0][0].output_tokens == 3 + 2  # of both tries
