@@ -98,9 +98,8 @@ def compute(session: Session, run: Run) -> Run:
     for name in version.stage_names(tree):
         note(session, run, name, timings)
         if name.startswith("tune") and not any(timing.stage.startswith("tune") for timing in timings):
-            keep_reports(
-                settings, run, tree / "data" / run.feature
-            )  # with the traffic that a next holdout is drawn from
+            # The reports hold the traffic that a next holdout is drawn from, also where the present one is used up.
+            keep_reports(settings, run, tree / "data" / run.feature)
             refuse_retired(tree, run.feature, session.ledger, store)
         if name == "evaluate":
             record_look(tree, run.feature, arms, session.ledger, run.run_id)
