@@ -90,8 +90,9 @@ def working_tree(repo: Path) -> str:
         raise BadInput(f"{repo} has no commit yet; commit your work first")
     with tempfile.TemporaryDirectory() as folder:
         environ = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        # A copy of the user's index: a file that was added and not yet committed is tracked too.
-        shutil.copyfile(repo / run(repo, "rev-parse", "--git-path", "index"), environ["GIT_INDEX_FILE"])
+        # A copy of the user's index: a file that was added and not yet committed is tracked too. With its time: git looks
+        # into a file that may have changed in the moment in which the index was written, and knows that moment by it.
+        shutil.copy2(repo / run(repo, "rev-parse", "--git-path", "index"), environ["GIT_INDEX_FILE"])
         run(repo, "add", "-u", environ=environ)
         for pattern in UNTRACKED_TAKEN:
             if any(repo.glob(pattern)):

@@ -85,10 +85,11 @@ def test_a_run_that_its_data_stopped_has_the_report_on_the_data(ratchet, routing
 
 def test_the_history_tells_promised_beside_realised(ratchet, routing: Settings, store: Store) -> None:
     assert "No rollout has ended yet" in ratchet("report", "routing", "--history").out
-    sides = {"canary": {"users": 100, "good": 90}, "stable": {"users": 100, "good": 80}}
+    rates = {"signal": "complaint", "segment": None, "stable": 0.2, "canary": 0.1}
+    shown = {"signals": [rates], "users": {"stable": 100, "canary": 100}, "effect": {"low": 0.02, "high": None}}
     ids = {"rollout_id": "ro_1", "feature": "routing", "champion_id": "rel_a", "candidate_id": "rel_" + "b" * 8}
     times = {"started_at": "2026-01-02T00:00:00Z", "step_started_at": "2026-01-02T00:00:00Z"}
-    body = ids | times | {"salt": "s", "policy": {}, "state": "promoted", "evidence": sides}
+    body = ids | times | {"salt": "s", "policy": {}, "state": "promoted", "evidence": shown}
     store.create_document(KIND, "ro_1", "routing", body)
     out = ratchet("report", "routing", "--history").out
     assert "+10.0 (" in out and "100/100" in out and "promoted" in out
