@@ -90,8 +90,8 @@ def working_tree(repo: Path) -> str:
         raise BadInput(f"{repo} has no commit yet; commit your work first")
     with tempfile.TemporaryDirectory() as folder:
         environ = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        # A copy of the user's index: a file that was added and not yet committed is tracked too. With its time, by which
-        # git knows the moment of its writing: a file that changed in that moment looks unchanged, and is read.
+        # A copy of the user's index: a file that was added and not yet committed is tracked too. Its time is kept: git
+        # reads files that changed in the moment in which the index was written, as they may look unchanged.
         shutil.copy2(repo / run(repo, "rev-parse", "--git-path", "index"), environ["GIT_INDEX_FILE"])
         run(repo, "add", "-u", environ=environ)
         for pattern in UNTRACKED_TAKEN:
