@@ -113,11 +113,6 @@ def replace_spans(
     return _replace(text, spans, mark)
 
 
-def scrub_value(value: Any, *, key: bytes, scope: str, selection: Selection = EVERYWHERE) -> Any:
-    """Scrub every text, long number and key inside a JSON value."""
-    return rewrite(value, lambda text: scrub_text(text, key=key, scope=scope, selection=selection).text)
-
-
 def rewrite(value: Any, change: Callable[[str], str]) -> Any:
     """The JSON value with every text, key and long number changed; a number that changes becomes a text."""
     if isinstance(value, str):

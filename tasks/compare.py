@@ -28,7 +28,7 @@ Verdict = Literal["accept", "reject", "inconclusive"]
 MAX_ONE_ONLY_SHARE = 0.1  # beyond it, the items that both were scored on are no longer the sample that was drawn
 DEFAULT_MARGIN = 0.02  # of metrics from 0 to 1
 MIN_SLICE = 5  # pairs of a slice, below which nothing is said about it
-ONE_SESSION = "all items are of one session, so nothing can be told from chance."
+ONE_SESSION = "All items are of one session, so nothing can be told from chance."
 NO_LEDGER = "No ledger counted this look: the error holds for the first decision on these rows, not under reuse."
 
 
@@ -218,9 +218,7 @@ def judge(
         numbers["labelled"] = count_labelled(paired.judged)
     why, gap = why_unknown(paired, min_items), paired.interval()
     if why is not None or gap is None:
-        return Standing(
-            "unknown", f"{metric}: {why or 'one session only, so nothing can be told from chance.'}", numbers
-        )
+        return Standing("unknown", f"{metric}: {why or ONE_SESSION}", numbers)
     p_fine = paired.not_better_p(alpha=spent, margin=margin or 0.0)
     p_worse = paired.reversed().not_better_p(alpha=alpha, margin=-(margin or 0.0))
     numbers |= {**gap._asdict(), "p_value": p_fine, "p_worse": p_worse}

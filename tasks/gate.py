@@ -23,6 +23,7 @@ from ratchet.selection import corrected_gain
 from ratchet.stats import Difference, is_binary
 from tasks.compare import (
     MAX_ONE_ONLY_SHARE,
+    ONE_SESSION,
     Decision,
     Paired,
     Standing,
@@ -195,7 +196,7 @@ def _why_undecidable(scores: PairedScores, facts: Mapping[str, Any], guards: Seq
         lost = f"{one_only} of {total} items were scored for only one of champion and candidate"
         return [f"{lost}; the rest may be the easy ones, so nothing is decided. Find out why answers are missing."]
     if facts["difference"] is None:
-        return ["All items are of one session, so nothing can be told from chance. Add items of other sessions."]
+        return [f"{ONE_SESSION} Add items of other sessions."]
     return [f"{g.name}: {why}" for g in guards if (why := why_unknown(g.pairs, facts["min_items"]))]
 
 

@@ -118,3 +118,25 @@ def store(settings: Settings) -> Iterator[Store]:
     """The store of `repo`."""
     with open_store(settings.database_url) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """A real S3 protocol on a port of this machine."""
+    from moto.server import ThreadedMotoServer  # slow to import, and few tests need it
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_environ(tmp_path: Path, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What settings are read from where S3 is that server; boto3 finds its credentials in the environment."""
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(key, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    places = {"RATCHET_REPO": str(tmp_path), "RATCHET_HOME": str(tmp_path / "home")}
+    return {**places, "RATCHET_S3_ENDPOINT": s3_endpoint, "RATCHET_ALLOW_PRIVATE": "1"}

@@ -23,6 +23,26 @@ AT = datetime(2026, 1, 2, tzinfo=UTC)
 WEIGHTS = (2).to_bytes(8, "little") + b"{}"
 
 
+def made_candidate(root: Path, text: str, *, weights: bytes | None = None, **changes: Any) -> Path:
+    """A folder as an arm writes it, under candidates/ of `root`; with `weights` the release has an adapter."""
+    folder = root / "candidates" / str(len(list(root.glob("candidates/*"))))
+    folder.mkdir(parents=True)
+    if weights is not None:
+        (folder / "adapter").mkdir()
+        (folder / "adapter" / "adapter_config.json").write_text("{}")
+        (folder / "adapter" / "adapter_model.safetensors").write_bytes(weights)
+    fields: dict[str, Any] = {
+        "feature": "routing",
+        "base_model": BaseModelRef(name="tiny", digest="d1"),
+        "adapter": adapter_ref(folder / "adapter") if weights is not None else None,
+        "prompt": Prompt(text=text),
+        "decoding": Decoding(),
+        "policy": ReleasePolicy(mode="managed", scorer="label_accuracy"),
+    }
+    write_candidate(folder, Release(**(fields | changes)))
+    return folder
+
+
 class Machine:
     """Releases, channels and ledger of one home."""
 
@@ -40,22 +60,7 @@ class Machine:
 
     def candidate(self, text: str, *, weights: bytes | None = None, **changes: Any) -> Path:
         """A candidate folder."""
-        folder = self.settings.home / "candidates" / str(len(list(self.settings.home.glob("candidates/*"))))
-        folder.mkdir(parents=True)
-        if weights is not None:
-            (folder / "adapter").mkdir()
-            (folder / "adapter" / "adapter_config.json").write_text("{}")
-            (folder / "adapter" / "adapter_model.safetensors").write_bytes(weights)
-        fields: dict[str, Any] = {
-            "feature": "routing",
-            "base_model": BaseModelRef(name="tiny", digest="d1"),
-            "adapter": adapter_ref(folder / "adapter") if weights is not None else None,
-            "prompt": Prompt(text=text),
-            "decoding": Decoding(),
-            "policy": ReleasePolicy(mode="managed", scorer="label_accuracy"),
-        }
-        write_candidate(folder, Release(**(fields | changes)))
-        return folder
+        return made_candidate(self.settings.home, text, weights=weights, **changes)
 
     def release(
         self,

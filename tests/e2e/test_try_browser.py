@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from tasks.try_out.page import render
+from tests.browser import chromium
 from tests.tasks.try_out.logs import asked, said, tried
 
 pytestmark = pytest.mark.slow
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1100,1400")
 MAIL = "ana.muster@mail.example"
 WORDS = ("card", "loan", "transfer", "password", "branch", "fee", "account", "limit", "refund", "statement")
 ATTACK = (
@@ -43,19 +41,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
     """Headless Chromium with the page open, its console and its network recorded."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("chromium or chromedriver is missing: `apt-get install chromium chromium-driver`")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    browser.get(page.as_uri())
-    yield browser
-    browser.quit()
+    with chromium(tmp_path_factory.mktemp("profile"), size="1100,1400", records_network=True) as browser:
+        browser.get(page.as_uri())
+        yield browser
 
 
 def test_the_page_opens_without_an_error_and_asks_for_nothing_else(browser: WebDriver, page: Path) -> None:

@@ -18,13 +18,12 @@ import uvicorn
 from gateway.app import create_app
 from gateway.limits import Limits
 from ratchet.channels import Canary, Channels
-from ratchet.features import Decoding
-from ratchet.prompts import Prompt
 from ratchet.records import Feedback, Interaction
-from ratchet.release import BaseModelRef, Release, ReleasePolicy, ReleaseStore, adapter_ref, write_candidate
+from ratchet.release import ReleaseStore
 from ratchet.settings import Settings
 from ratchet.store import open_store
 from tests.gateway.fake_model_server import FakeModelServer
+from tests.released import made_candidate
 
 SCHEMA = {"type": "object", "properties": {"route": {"type": "string", "enum": ["cards", "loans"]}}}
 AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -49,22 +48,7 @@ class Shop:
 
     def put(self, *, text: str, weights: bytes | None = None, **changes: Any) -> str:
         """Store a release; with `weights` it is an adapter. Returns its id."""
-        folder = self.root / "candidates" / str(len(list(self.root.glob("candidates/*"))))
-        folder.mkdir(parents=True)
-        if weights is not None:
-            (folder / "adapter").mkdir()
-            (folder / "adapter" / "adapter_config.json").write_text("{}")
-            (folder / "adapter" / "adapter_model.safetensors").write_bytes(weights)
-        fields: dict[str, Any] = {
-            "feature": "routing",
-            "base_model": BaseModelRef(name="tiny", digest="d1"),
-            "adapter": adapter_ref(folder / "adapter") if weights is not None else None,
-            "prompt": Prompt(text=text),
-            "decoding": Decoding(),
-            "output_schema": SCHEMA,
-            "policy": ReleasePolicy(mode="managed", scorer="label_accuracy"),
-        }
-        write_candidate(folder, Release(**(fields | changes)))
+        folder = made_candidate(self.root, text, weights=weights, **({"output_schema": SCHEMA} | changes))
         return ReleaseStore(self.settings.releases_dir).put(folder)
 
     def begin(self, feature: str, release_id: str) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -19,30 +17,21 @@ from selenium.webdriver.support.ui import WebDriverWait
 from ratchet.features import Feature, load_feature
 from ratchet.records import Interaction, read_holdout
 from ratchet.store import Store, open_store
+from tests.browser import chromium
 from tests.review_queue import Served, open_desk, queue_rows, serving, write_rows
 from tests.routing_clone import target
 from tests.tasks.batch import Batch
 
 pytestmark = pytest.mark.slow
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,900")
 EVIL = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[WebDriver]:
     """Headless Chromium."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("chromium or chromedriver is missing: `apt-get install chromium chromium-driver`")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield browser
-    assert [entry for entry in browser.get_log("browser") if "favicon" not in entry["message"]] == []
-    browser.quit()
+    with chromium(tmp_path / "profile", size="1280,900") as browser:
+        yield browser
+        assert [entry for entry in browser.get_log("browser") if "favicon" not in entry["message"]] == []
 
 
 @pytest.fixture

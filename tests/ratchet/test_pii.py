@@ -21,8 +21,8 @@ from ratchet.pii import (
     mask_text,
     pseudonym,
     replace_spans,
+    rewrite,
     scrub_text,
-    scrub_value,
 )
 from ratchet.pii_address import AFTER_CUE, CODE_CUE, find_addresses, fold
 from ratchet.pii_patterns import RECOGNISERS
@@ -150,7 +150,7 @@ def test_another_key_gives_other_pseudonyms_and_another_key_id() -> None:
 
 def test_scrubbing_reaches_keys_values_and_numbers() -> None:
     value = {"mail ana@example.com": [{"deep": "call +44 20 7946 0958"}], "phone": 4155552671, "n": 12, "ok": True}
-    scrubbed = scrub_value(value, key=KEY, scope="s1")
+    scrubbed = rewrite(value, lambda text: scrub_text(text, key=KEY, scope="s1").text)
     assert holds_pii(value) and not holds_pii(scrubbed)
     assert scrubbed["n"] == 12 and scrubbed["ok"] is True
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from ratchet.errors import AddressRefused, BadInput, SourceUnreachable
 from ratchet.features import Feature
@@ -27,22 +26,9 @@ def line(number: int, text: str = "hi") -> bytes:
     return json.dumps(row).encode() + b"\n"
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def settings(tmp_path: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(key, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    places = {"RATCHET_REPO": str(tmp_path), "RATCHET_HOME": str(tmp_path / "home")}
-    return Settings.from_env(places | {"RATCHET_S3_ENDPOINT": endpoint, "RATCHET_ALLOW_PRIVATE": "1"})
+def settings(s3_environ: dict[str, str]) -> Settings:
+    return Settings.from_env(s3_environ)
 
 
 @pytest.fixture
@@ -123,7 +109,7 @@ def test_a_bucket_that_is_not_there_is_told(settings: Settings, store: Store) ->
         pull(settings, store, "s3://nothing-here/")
 
 
-def test_a_private_endpoint_is_refused_unless_allowed(tmp_path: Path, endpoint: str, store: Store) -> None:
-    environ = {"RATCHET_REPO": str(tmp_path), "RATCHET_HOME": str(tmp_path), "RATCHET_S3_ENDPOINT": endpoint}
+def test_a_private_endpoint_is_refused_unless_allowed(tmp_path: Path, s3_endpoint: str, store: Store) -> None:
+    environ = {"RATCHET_REPO": str(tmp_path), "RATCHET_HOME": str(tmp_path), "RATCHET_S3_ENDPOINT": s3_endpoint}
     with pytest.raises(AddressRefused):
         pull(Settings.from_env(environ), store)
