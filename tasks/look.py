@@ -91,12 +91,6 @@ def count_looks(items: Sequence[str], feature: str, ledger: Ledger) -> int:
     return max((len(met[item]) for item in items), default=0)
 
 
-def looks_so_far(items: list[str], feature: str, ledger: Ledger) -> int:
-    """How many candidates have met the item of these that has had most."""
-    met = _candidates_by_item(ledger, feature)
-    return max((len(met[item]) for item in items), default=0)
-
-
 def item_ids(tree: Path, feature: str) -> list[str]:
     """The ids of the holdout's items: digests of what is asked, whatever is expected."""
     path = tree / "data" / feature / "holdout" / "holdout.jsonl"

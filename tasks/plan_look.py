@@ -10,7 +10,7 @@ from ratchet.power import DISAGREEMENTS, Plan, items_to_rule_out, plan
 from ratchet.records import read_holdout
 from ratchet.scorers.catalogue import is_judge
 from tasks.gate import Looks
-from tasks.look import looks_so_far
+from tasks.look import count_looks
 from tasks.trial import LESS_IS_BETTER
 
 
@@ -20,7 +20,7 @@ def plan_look(repo: Path, feature: Feature, ledger: Ledger) -> list[str]:
     if folder is None:
         return []
     items = read_holdout(holdout_of(folder, feature), feature)
-    looks = looks_so_far([item.item_id for item in items], feature.name, ledger) + 1
+    looks = count_looks([item.item_id for item in items], feature.name, ledger) + 1
     spent = Looks(looks, advisory=False).spend(feature.gate.alpha)
     count = len({item.session or item.item_id for item in items})
     unit = "items" if count == len(items) else "sessions"
