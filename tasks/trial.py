@@ -270,9 +270,8 @@ def _score_rows(
 
 
 def _summary(trial: Trial, result: RoleResult) -> dict[str, Any]:
-    name = (
-        str(trial.feature.scorer.name) if trial.repeats == 1 else "mean"
-    )  # a mean of 0s and 1s has no Wilson interval
+    # A mean over repeats has no Wilson interval, although each of them is 0 or 1.
+    name = str(trial.feature.scorer.name) if trial.repeats == 1 else "mean"
     found: dict[str, Any] = summarise(result.scores, scorer=name, seed=trial.seed).as_dict()
     found["tokens_per_answer"] = tokens_per_answer(result.flat)
     return found | {
