@@ -39,6 +39,7 @@ from cli import (
     up,
 )
 from ratchet.errors import RatchetError
+from tasks.wording import visible
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -86,10 +87,7 @@ def main() -> None:
     try:
         app()
     except RatchetError as error:
-        told = "".join(
-            c if c.isprintable() or c == "\n" else " " for c in str(error)
-        )  # it may name what a stranger wrote
-        sys.stderr.write(f"error: {told}\n")
+        sys.stderr.write(f"error: {visible(str(error))}\n")  # it may name what a stranger wrote
         raise SystemExit(error.exit_code) from None
 
 

@@ -72,9 +72,10 @@ def _out_of_fold(texts: Sequence[str], given: NDArray[Any], params: CurateParams
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=params.seed)
     for seen, unseen in folds.split(words, given):
         fitted = _at_most(seen, order, params.label_noise_max_items)
+        # A thread per label: each draws from a seed of its own, so the number of threads changes nothing.
         model = SGDClassifier(
             loss="log_loss", alpha=PENALTY, max_iter=PASSES, tol=None, random_state=params.seed, n_jobs=cores()
-        )  # a thread per label: each draws from a seed of its own, so the number of threads changes nothing
+        )
         model.fit(words[fitted], given[fitted])
         chances[np.ix_(unseen, model.classes_)] = model.predict_proba(words[unseen])
     return chances.round(6)

@@ -95,9 +95,8 @@ def options_of(spec: ScorerSpec, feature: Feature | None = None) -> dict[str, An
         checked = shape.model_validate(given)
     except ValidationError as error:
         problems = error.errors(include_input=False, include_url=False)
-        problem = min(
-            problems, key=lambda p: p["type"] != "extra_forbidden"
-        )  # a misspelt option explains a missing one
+        # A misspelt option explains a missing one.
+        problem = min(problems, key=lambda p: p["type"] != "extra_forbidden")
         name, known = ".".join(str(p) for p in problem["loc"]), ", ".join(_names(shape)) or "none"
         raise ValueError(f"scorer {spec.metric}: option {name}: {problem['msg']}; its options: {known}") from error
     return {name: getattr(checked, field) for name, field in _names(shape).items()}

@@ -15,6 +15,7 @@ from tasks.try_out import Facts
 from tasks.try_out.change import Change, Marked
 from tasks.try_out.findings import MARK_NAMES, findings, interval, percent, signed, time_needed, topic_name
 from tasks.try_out.picture import RATE, RATE_Y, TITLES, WIDTH, ceiling, draw
+from tasks.wording import visible
 
 TEMPLATE = "page.html.j2"
 SHOWN_CHARS = 300
@@ -84,7 +85,7 @@ def shown(text: str, scope: str, *, key: bytes, detector: Detector) -> str:
     """A text as the page may show it: scrubbed, without control and direction signs, cut at a word."""
     read = text if len(text) <= READ_CHARS else text[:READ_CHARS].rsplit(" ", 1)[0]
     scrubbed = replace_spans(read, find_all(detector, [read])[0], key=key, scope=scope)
-    plain = "".join(c if c.isprintable() or c == "\n" else " " for c in scrubbed).strip()
+    plain = visible(scrubbed).strip()
     if len(plain) > SHOWN_CHARS:
         return plain[:SHOWN_CHARS].rsplit(" ", 1)[0] + " …"
     return plain if read == text else f"{plain} …"
