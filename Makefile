@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3.11
 BIN := .venv/bin
+WORKERS ?= -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup demo up check test test-all bench reset lock
@@ -37,7 +38,7 @@ check: setup ## ruff, mypy, import contracts, size limits, stale docs
 	@$(BIN)/python -m cli.docs --check
 
 test: setup  ## the tests, without the slow ones
-	@$(BIN)/python -m pytest -m "not slow and not gpu and not network"
+	@$(BIN)/python -m pytest $(WORKERS) -m "not slow and not gpu and not network"
 
 test-all: setup ## the tests, with the whole loop and a browser
 	@$(BIN)/python -m pytest -m "not gpu and not network"

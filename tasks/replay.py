@@ -10,16 +10,18 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
-import openai
 
 from ratchet.errors import BadInput, BadRecord, ServiceUnreachable
 from ratchet.features import Feature
 from ratchet.params import ReplayParams
 from ratchet.records import Rejected, read_jsonl
 from ratchet.scorers import Item, score_item
+
+if TYPE_CHECKING:
+    import openai
 
 AGENTS = ("ana", "ben", "chi")
 
@@ -103,6 +105,8 @@ async def replay(
     Raises:
         ServiceUnreachable: the gateway does not answer.
     """
+    import openai  # half a second that no other command should pay
+
     sessions: dict[str, list[ReplayMessage]] = {}
     for message in messages:
         sessions.setdefault(message.session, []).append(message)
@@ -162,6 +166,8 @@ class _Actor:
                 await self._ask(turn, f"{turn.text} (asked again)")
 
     async def _ask(self, turn: ReplayMessage, text: str) -> tuple[str, str] | None:
+        from openai import APIStatusError
+
         extra = {"session": turn.session, "contexts": list(turn.contexts), "variables": turn.variables}
         try:
             reply = await self.client.chat.completions.create(
@@ -170,7 +176,7 @@ class _Actor:
                 user=turn.user,
                 extra_body={"ratchet": extra},
             )
-        except openai.APIStatusError:
+        except APIStatusError:
             self.report.failed += 1
             return None
         self.report.sent += 1

@@ -37,6 +37,16 @@ IDENTITY = {
 }
 
 
+SHARED_CLONES = ("loop", "desk")  # end-to-end fixtures that are too dear to be made on every worker
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests stay on one worker, and so do the end-to-end files that share a clone."""
+    for item in items:
+        shared = [name for name in SHARED_CLONES if name in getattr(item, "fixturenames", ())]
+        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else str(item.path)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def git_identity() -> Iterator[dict[str, str]]:
     """An author through the environment, so that no test depends on the configuration of the machine."""
