@@ -1,4 +1,4 @@
-"""ratchet.shadow: what mirrored requests prove; users count once, and a candidate that is no worse is rarely stopped."""
+"""ratchet.shadow: what mirrored requests prove; users count once, and an equal candidate is rarely stopped."""
 
 from __future__ import annotations
 
