@@ -1,4 +1,4 @@
-"""`ratchet release write|export|import|merge|approve|trust`: a release taken elsewhere, brought back to people, signed."""
+"""`ratchet release write|export|import|merge|approve|trust`: releases written, taken elsewhere, brought back, signed."""
 
 from __future__ import annotations
 
