@@ -1,4 +1,4 @@
-"""`ratchet release write|export|import|merge|approve|trust`: releases written, taken elsewhere, brought back, signed."""
+"""`ratchet release write|export|import|merge|approve|trust`: releases written, taken elsewhere, brought back."""
 
 from __future__ import annotations
 
