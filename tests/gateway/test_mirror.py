@@ -77,6 +77,8 @@ def test_a_stream_is_mirrored_once_it_has_ended(gateway: Gateway, fake: FakeMode
     assert gateway.ask(stream=True).text.endswith("data: [DONE]\n\n")
     wait_for(lambda: mirrored(gateway.shop))
     assert [bool(body.get("stream")) for body in fake.bodies] == [True, False] and is_tried(fake.bodies[1])
+    (pair,) = mirrored(gateway.shop)
+    assert pair.is_same and pair.champion["error"] is False and pair.champion["length"] == pair.candidate["length"]
 
 
 def test_no_word_of_a_mirrored_answer_is_kept_and_no_receipt_given(gateway: Gateway, fake: FakeModelServer) -> None:
@@ -125,19 +127,22 @@ def test_a_tenant_that_takes_no_trials_gets_no_canary(gateway: Gateway) -> None:
     assert gateway.http.get("/v1/decide", params=asked).json()["propensity"] == 1.0
 
 
-def test_a_candidate_that_fails_keeps_no_user_from_the_model(gateway: Gateway, fake: FakeModelServer) -> None:
-    mirror_all(gateway.shop)  # on the same base model, with a breaker that opens after three failures
+def test_a_candidate_that_fails_keeps_no_user_from_the_model(shop: Shop, fake: FakeModelServer) -> None:
+    mirror_all(shop)  # a prompt on the users' model
 
     def reply(body: dict[str, Any]) -> str:
         if is_tried(body):
             raise RuntimeError("broken on purpose")
         return label_of_question(body)
 
-    fake.reply = reply
-    for number in range(8):
-        assert gateway.ask(user=f"u{number}").status_code == 200
-    wait_for(lambda: sum(counted(gateway, "ratchet_shadow_requests").values()) == 8)
-    assert {json.dumps(pair.candidate) for pair in mirrored(gateway.shop)} == {'{"error": true}'}
+    fake.reply, fake.is_held = reply, is_tried
+    with Serving(shop, dataclasses.replace(Limits(), breaker_failures=3, breaker_open_s=60)) as gateway:
+        for number in range(5):
+            assert gateway.ask(user=f"u{number}").status_code == 200
+        fake.is_held = lambda body: False  # now they fail, one after the other
+        wait_for(lambda: sum(counted(gateway, "ratchet_shadow_requests").values()) == 5)
+        assert gateway.ask(user="u5").status_code == 200
+    assert {json.dumps(pair.candidate) for pair in mirrored(shop)} == {'{"error": true}'}
 
 
 def test_a_request_that_the_champion_failed_on_is_a_pair_too(gateway: Gateway, fake: FakeModelServer) -> None:
