@@ -1,14 +1,16 @@
-"""`ratchet release export|import|merge|approve|trust`: a release taken elsewhere, brought back to people, signed."""
+"""`ratchet release write|export|import|merge|approve|trust`: releases written, taken elsewhere, brought back."""
 
 from __future__ import annotations
 
+import getpass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli.approve import Approver, Code, Digest
-from cli.session import Json, console, open_session, print_json
+from cli.session import Json, console, open_session, print_json, short
 from ratchet.approvals import ApprovalRequest, may_approve, request_approval, verify_approval
 from ratchet.errors import ApprovalRefused, BadInput
 from ratchet.features import load_feature
@@ -16,15 +18,49 @@ from ratchet.files import write_whole
 from ratchet.release_archive import export_release, import_release
 from ratchet.trust import run_of, trust_document
 from tasks.propose import propose
+from tasks.write_release import write_release
 
 
 def register(sub: typer.Typer) -> None:
     """Add the commands."""
+    sub.command()(write)
     sub.command("export")(export)
     sub.command("import")(import_)
     sub.command()(merge)
     sub.command()(approve)
     sub.command()(trust)
+
+
+def write(
+    feature: Annotated[str, typer.Argument(help="the feature")],
+    prompt: Annotated[Path, typer.Option(help="a prompt file of the clone, committed", exists=True, dir_okay=False)],
+    reason: Annotated[str, typer.Option(help="why; the ledger keeps it", prompt="why (the ledger keeps it)")],
+    as_json: Json = False,
+) -> None:
+    """Make a release of a prompt that a person wrote: what is stable with that prompt, and nothing else changed.
+
+    It went through no gate. After an approval, `ratchet rollout start` has users decide between it and the stable one.
+
+    Example: [bold]ratchet release write support_routing --prompt features/support_routing/prompts/short.md[/bold]
+    """
+    with open_session() as session:
+        found = write_release(
+            session.settings,
+            session.releases,
+            session.channels,
+            session.ledger,
+            feature=load_feature(session.settings.repo, feature),
+            prompt=prompt,
+            now=datetime.now(UTC),
+            by=getpass.getuser(),
+            reason=reason,
+        )
+    if as_json:
+        print_json({"release_id": found})
+        return
+    console.print(f"made {found} (no gate has seen it)", markup=False)
+    told = f"ratchet release approve {short(found)} --digest {found[4:12]}"
+    console.print(f"next: {told}, then ratchet rollout start {feature} {found}", markup=False)
 
 
 def export(

@@ -31,6 +31,7 @@ from gateway.feedback import take_feedback
 from gateway.helpdesk import SECRET, take_reply
 from gateway.limits import Limits
 from gateway.metrics import Metrics
+from gateway.mirror import Mirror
 from gateway.parts import Parts
 from gateway.presets import BackendsConfig, load_backends
 from gateway.privacy import StoragePrivacy
@@ -97,6 +98,7 @@ def _opened(
                 log.start()
                 copying = asyncio.create_task(copy_channels(settings)) if settings.store_uri else None
                 access = Access(Keys(store.engine), is_required=settings.keys_are_required)
+                mirror = Mirror(limits)
                 app.state.parts = Parts(
                     Router(settings),
                     backends,
@@ -107,13 +109,16 @@ def _opened(
                     settings,
                     access,
                     Quotas(settings.repo, store),
+                    mirror,
                     telemetry,
                 )
+                mirror.start(app.state.parts)
                 try:
                     yield
                 finally:
                     if copying is not None:
                         copying.cancel()
+                    await mirror.close()
                     await log.close()
 
     return lifespan

@@ -32,6 +32,7 @@ class Call(NamedTuple):
     """One request for a model; `adapter` is the folder of its weights where it is a LoRA adapter of `base`.
 
     `is_trial`: only the first backend may answer, as a canary that another one answers for is not the canary.
+    `is_mirrored`: nobody waits for it, and its failures keep no user's request from a replica.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Call(NamedTuple):
     base: str | None = None
     tenant: Tenant = Tenant()
     is_trial: bool = False
+    is_mirrored: bool = False
 
 
 class Answered(NamedTuple, Generic[T]):
@@ -115,7 +117,7 @@ class Backends:
                 continue
             adapter = call.adapter if model == call.model else None
             try:
-                answer = await ask(self._backends[config.name], Ask(path, model, call.body, adapter))
+                answer = await ask(self._backends[config.name], Ask(path, model, call.body, adapter, call.is_mirrored))
             except BackendFailed as failure:
                 if failure.status == 400:  # the request is at fault, and would be elsewhere
                     raise

@@ -6,12 +6,14 @@ import uuid
 from typing import Any
 
 import structlog
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.access import caller_of
 from gateway.backends import Answered
 from gateway.guarding import guard_answer, guard_input
+from gateway.mirror import has_failed
 from gateway.parts import Parts
 from gateway.refusals import BackendFailed, Refusal, json_response
 from gateway.replicas import Opened
@@ -37,15 +39,24 @@ async def complete_chat(parts: Parts, request: Request) -> Response:
     asked = for_tenant(asked, caller.tenant(asked.ratchet.tenant))
     messages = to_messages(asked.messages)
     user_id = asked.user or NOBODY + uuid.uuid4().hex
-    assigned = parts.router.assign(asked.model, user_id, asked.ratchet.tenant, asked.ratchet.segment)
-    tenant = await parts.quotas.admit(asked.ratchet.tenant)
+    fields = asked.ratchet
+    parts.router.channel(asked.model, fields.tenant, fields.segment)  # who asks for what is not there pays nothing
+    tenant = await parts.quotas.admit(fields.tenant)
+    assigned = parts.router.assign(asked.model, user_id, fields.tenant, fields.segment, takes_trials=tenant.trials)
     turn = Turn(asked, raw, messages, user_id, assigned, tenant=tenant)
     try:
         answer = await _serve(parts, turn)
+        response: Response
         if isinstance(answer, Opened):
-            return EventStream(relay(parts, turn, answer), headers=turn.headers(), media_type="text/event-stream")
-        return await _finish(parts, turn, await guard_answer(parts, turn, answer))
+            response = EventStream(relay(parts, turn, answer), headers=turn.headers(), media_type="text/event-stream")
+        else:
+            response = await _finish(parts, turn, await guard_answer(parts, turn, answer))
+        if assigned.shadow is not None:
+            response.background = BackgroundTask(parts.mirror.offer, parts, turn)  # once all of it was sent
+        return response
     except Refusal as refusal:
+        if has_failed(refusal):
+            await parts.mirror.offer(parts, turn)
         parts.metrics.requests.labels(turn.feature, turn.channel, str(refusal.status)).inc()
         if parts.telemetry is not None:
             parts.telemetry.observe(turn, None, refusal.code)
@@ -54,15 +65,15 @@ async def complete_chat(parts: Parts, request: Request) -> Response:
 
 
 async def _serve(parts: Parts, turn: Turn) -> Answer:
-    """Ask the assigned release; where a canary fails, whatever the reason, stable answers instead."""
+    """Ask the assigned release; where a canary or the held back one fails, for any reason, stable answers instead."""
     try:
         turn.serving = await parts.router.release(turn.assigned.release_id)
         return await _ask(parts, turn, turn.serving)
     except BackendFailed as failure:
-        if turn.assigned.channel != "canary":
+        if turn.assigned.channel == "stable":
             raise
         logger.warning(
-            "canary_failed",
+            f"{turn.assigned.channel}_failed",
             interaction_id=turn.interaction_id,
             feature=turn.feature,
             release_id=turn.assigned.release_id,
@@ -90,7 +101,7 @@ async def _ask(parts: Parts, turn: Turn, serving: Served) -> Answer:
 
 async def _finish(parts: Parts, turn: Turn, answer: dict[str, Any]) -> Response:
     heard = Heard.of_answer(answer)
-    record = turn.record(heard)
+    record = turn.stored = turn.record(heard)
     parts.quotas.spent(record)
     await parts.log.append(record)
     parts.answered(turn, heard, "200")

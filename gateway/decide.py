@@ -12,6 +12,7 @@ from starlette.responses import Response
 from gateway.access import caller_of
 from gateway.parts import Parts
 from gateway.refusals import Refusal, json_response
+from ratchet.tenants import DEFAULT
 
 
 async def tell_assignment(parts: Parts, request: Request) -> Response:
@@ -25,7 +26,10 @@ async def tell_assignment(parts: Parts, request: Request) -> Response:
         raise Refusal(400, "invalid_query", "name both: /v1/decide?feature=FEATURE&user=USER (at most 200 characters)")
     caller, query = caller_of(request), request.query_params
     caller.check_feature(feature)
-    assigned = parts.router.assign(feature, user, caller.tenant(query.get("tenant")), query.get("segment"))
+    tenant = caller.tenant(query.get("tenant"))
+    rules = await parts.quotas.rules(tenant or DEFAULT)
+    assigned = parts.router.assign(feature, user, tenant, query.get("segment"), takes_trials=rules.trials)
     release = (await parts.router.release(assigned.release_id)).release
-    told = {"feature": feature, "user": user, **assigned._asdict(), "model": release.model, "mode": release.policy.mode}
-    return json_response(told)
+    drawn = {"channel": assigned.channel, "release_id": assigned.release_id, "propensity": assigned.propensity}
+    asked = {"feature": feature, "user": user, "model": release.model, "mode": release.policy.mode}
+    return json_response(asked | drawn | assigned.facts)

@@ -12,11 +12,12 @@ import structlog
 
 from gateway.limits import Limits
 from gateway.refusals import Refusal
+from ratchet.mirrored import Mirrored
 from ratchet.records import Feedback, Interaction
 from ratchet.store import Store
 
 logger = structlog.get_logger("gateway")
-Record = Interaction | Feedback
+Record = Interaction | Feedback | Mirrored
 
 
 class _Entry(NamedTuple):
@@ -136,7 +137,7 @@ class DurableLog:
 
 
 def _failed(record: Record, error: Exception) -> Refusal:
-    record_id = record.interaction_id if isinstance(record, Interaction) else record.feedback_id
+    record_id = record.feedback_id if isinstance(record, Feedback) else record.interaction_id
     logger.error("not_stored", id=record_id, error=type(error).__name__)
     return _not_stored()
 

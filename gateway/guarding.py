@@ -73,7 +73,8 @@ async def _look_at(parts: Parts, turn: Turn, checks: Checks, said: str) -> list[
 def _note(parts: Parts, turn: Turn, side: str, found: Sequence[Finding]) -> list[Finding]:
     """Count, log and keep what was found. Returns what blocks."""
     for finding in found:
-        parts.metrics.guards.labels(turn.feature, side, finding.check, finding.mode).inc()
+        counted = f"shadow {side}" if turn.channel == "shadow" else side
+        parts.metrics.guards.labels(turn.feature, counted, finding.check, finding.mode).inc()
         logger.info(
             "guard",
             interaction_id=turn.interaction_id,

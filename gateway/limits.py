@@ -18,6 +18,8 @@ class Limits:
     commit_s: float = 35.0  # more than the database's own busy timeout (30 s), so that its error is the one told
     log_capacity: int = 1024
     log_batch: int = 256
+    mirror_capacity: int = 64  # mirrored requests that wait; what comes on top is dropped
+    mirror_workers: int = 4  # mirrored requests at the same time
     body_bytes: int = 1 << 20
     trace_bytes: int = 8 << 20  # of POST /v1/traces, as sent and decompressed
     replay_s: float = 300.0  # how old a signed webhook may be

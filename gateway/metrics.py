@@ -6,6 +6,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from gateway.turn import Heard, Turn
+from ratchet.mirrored import Mirrored
 
 logger = structlog.get_logger("gateway")
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -36,6 +37,13 @@ class Metrics:
         self.guards = Counter(
             "ratchet_guards", "What guards found", ["feature", "side", "check", "mode"], registry=self.registry
         )
+        self._shadow = Counter(
+            "ratchet_shadow_requests", "Mirrored requests", ["feature", "outcome"], registry=self.registry
+        )
+        self._shadow_tokens = Counter(
+            "ratchet_shadow_tokens", "Tokens of mirrored requests", ["feature", "direction"], registry=self.registry
+        )
+        self._shadow_usd = Counter("ratchet_shadow_usd", "Their cost", ["feature"], registry=self.registry)
         self.feedback = Counter("ratchet_feedback", "Feedback stored", ["feature", "kind"], registry=self.registry)
 
     def answered(self, turn: Turn, heard: Heard, status: str) -> None:
@@ -52,6 +60,16 @@ class Metrics:
             status=status,
             ms=round(turn.seconds * 1000),
         )
+
+    def shadow(self, feature: str, outcome: str) -> None:
+        """Count a mirrored request: answered, error, not_tried, dropped, ended or broke."""
+        self._shadow.labels(feature, outcome).inc()
+
+    def shadow_spent(self, record: Mirrored) -> None:
+        """Count what a mirrored request used; no tenant pays for it."""
+        self._shadow_tokens.labels(record.feature, "input").inc(record.usage.input_tokens)
+        self._shadow_tokens.labels(record.feature, "output").inc(record.usage.output_tokens)
+        self._shadow_usd.labels(record.feature).inc(record.cost_usd or 0.0)
 
     def observe(self, way: str, counts: dict[str, int]) -> None:
         """Count what came in by a way besides the chat: accepted, known and rejected."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gateway.access import Access
 from gateway.backends import Backends
@@ -15,6 +16,9 @@ from gateway.telemetry import Telemetry
 from gateway.turn import Heard, Turn
 from ratchet.settings import Settings
 from ratchet.store import Store
+
+if TYPE_CHECKING:
+    from gateway.mirror import Mirror  # which asks models, and so works with all of these parts
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Parts:
     settings: Settings
     access: Access
     quotas: Quotas
+    mirror: Mirror
     telemetry: Telemetry | None = None
 
     def answered(self, turn: Turn, heard: Heard, status: str) -> None:

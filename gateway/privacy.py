@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from ratchet.channels import Channels
 from ratchet.features import Privacy
+from ratchet.mirrored import Mirrored
 from ratchet.pii_records import conversation_of, scrub_before_storage
 from ratchet.records import Feedback, Interaction
 from ratchet.release import MANIFEST, ReleaseStore
 from ratchet.settings import Settings, read_secret
 from ratchet.store import Store
 
-Record = Interaction | Feedback
+Record = Interaction | Feedback | Mirrored
 
 
 class StoragePrivacy:
@@ -27,7 +28,9 @@ class StoragePrivacy:
         self._policies: dict[str, Privacy | None] = {}
 
     def scrub(self, record: Record) -> Record:
-        """The record as it is to be stored."""
+        """The record as it is to be stored; of a mirrored request nothing is that anybody wrote."""
+        if isinstance(record, Mirrored):
+            return record
         interaction = record if isinstance(record, Interaction) else self._store.interaction(record.interaction_id)
         privacy = self._of_interaction(interaction) if interaction else self._strictest()
         if privacy is None:

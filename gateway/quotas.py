@@ -54,19 +54,28 @@ class Quotas:
             Refusal: 429 where it has asked too often or has used up its tokens or its money of the day.
             SettingsInvalid: the tenants' file is malformed.
         """
+        tenant = await self.rules(name)
+        if name not in self._tenants:
+            return tenant
         now = self._clock()
-        if now - self._looked_at >= LOOK_S:
-            self._tenants = await asyncio.to_thread(load_tenants, self._repo)
-            self._looked_at = now
-        tenant = self._tenants.get(name)
-        if tenant is None:
-            return Tenant()
         account = self._accounts.setdefault(name, _Account())
         if tenant.tokens_per_day or tenant.usd_per_day:
             await self._check_budget(name, tenant, account, now)
         if tenant.requests_per_minute:
             _take_one(tenant.requests_per_minute, account, now)
         return tenant
+
+    async def rules(self, name: str) -> Tenant:
+        """The rules of a tenant.
+
+        Raises:
+            SettingsInvalid: the tenants' file is malformed.
+        """
+        now = self._clock()
+        if now - self._looked_at >= LOOK_S:
+            self._tenants = await asyncio.to_thread(load_tenants, self._repo)
+            self._looked_at = now
+        return self._tenants.get(name) or Tenant()
 
     def spent(self, record: Interaction) -> None:
         """Count what an answer used."""

@@ -31,6 +31,12 @@ class Ask(NamedTuple):
     model: str
     body: dict[str, Any]
     adapter: Path | None = None
+    is_mirrored: bool = False
+
+    @property
+    def breaker(self) -> str:
+        """Whose breaker it is: a prompt on trial shares its model with the users' release, but not its failures."""
+        return f"mirrored {self.model}" if self.is_mirrored else self.model
 
 
 class Replica:
@@ -98,7 +104,7 @@ class Backend:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect_s, sock_read=silence_s)
 
         async def take(response: aiohttp.ClientResponse, replica: Replica) -> Opened:
-            return Opened(response, replica, ask.model)
+            return Opened(response, replica, ask.breaker)
 
         return await self._ask(ask, timeout, take)
 
@@ -125,7 +131,7 @@ class Backend:
     ) -> T:
         last: Replica | None = None
         for left in range(self.config.spec.retries, -1, -1):
-            replica = self._choose(ask.model, last)
+            replica = self._choose(ask.breaker, last)
             replica.in_flight += 1
             try:
                 answer = await self._try(replica, ask, timeout, take)
@@ -134,12 +140,12 @@ class Backend:
                     "backend_failed", backend=self.config.name, model=ask.model, code=failure.code, tries_left=left
                 )
                 if failure.is_its_fault and not (failure.is_retryable and left and len(self._replicas) == 1):
-                    replica.breakers[ask.model].failed()
+                    replica.breakers[ask.breaker].failed()
                 if not failure.is_retryable or not left:
                     raise
                 last = replica
             else:
-                replica.breakers[ask.model].succeeded()
+                replica.breakers[ask.breaker].succeeded()
                 return answer
             finally:
                 replica.in_flight -= 1

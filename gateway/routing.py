@@ -11,7 +11,7 @@ from typing import NamedTuple
 import structlog
 
 from gateway.refusals import BackendFailed, Refusal
-from ratchet.channels import Assignment, Channels, ChannelState, assign, channel_names
+from ratchet.channels import Assignment, Channels, ChannelState, assign, channel_names, drawn_for
 from ratchet.errors import RatchetError, ReleaseNotFound
 from ratchet.release import Release, ReleaseStore
 from ratchet.settings import Settings
@@ -50,17 +50,29 @@ class Router:
         Raises:
             Refusal: 404 for a feature without a channel; the message lists those that have one.
         """
+        return self._find(feature, tenant, segment)[1]
+
+    def assign(
+        self,
+        feature: str,
+        user_id: str,
+        tenant: str | None = None,
+        segment: str | None = None,
+        *,
+        takes_trials: bool = True,
+    ) -> Assignment:
+        """Channel and release of a user; of a tenant that takes no trials always stable."""
+        name, state = self._find(feature, tenant, segment)
+        return assign(state, user_id, takes_trials=takes_trials)._replace(drawn_for=drawn_for(name))
+
+    def _find(self, feature: str, tenant: str | None, segment: str | None) -> tuple[str, ChannelState]:
         if not NAME.fullmatch(feature):
             raise self._unknown(feature)
         for name in channel_names(feature, tenant, segment):
             state = self._state(name)
             if state is not None and not state.inherits:
-                return state
+                return name, state
         raise self._unknown(feature)
-
-    def assign(self, feature: str, user_id: str, tenant: str | None = None, segment: str | None = None) -> Assignment:
-        """Channel and release of a user."""
-        return assign(self.channel(feature, tenant, segment), user_id)
 
     def _state(self, name: str) -> ChannelState | None:
         """A channel's state; None where there is none."""

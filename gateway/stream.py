@@ -53,7 +53,7 @@ async def relay(parts: Parts, turn: Turn, backend: Opened) -> AsyncGenerator[byt
             raise BackendFailed(502, "backend_broke_off", "the model server ended its stream before the answer did")
         await guard_streamed(parts, turn, heard.content or "")
         is_handed_over = True
-        record = turn.record(heard)
+        record = turn.stored = turn.record(heard)
         parts.quotas.spent(record)
         await parts.log.append(record)
         status = "200"
@@ -69,6 +69,7 @@ async def relay(parts: Parts, turn: Turn, backend: Opened) -> AsyncGenerator[byt
         if not is_handed_over:
             heard.finish_reason = "aborted"
             record = turn.record(heard)
+            turn.stored = record if status == "aborted" else None
             parts.quotas.spent(record)
             parts.log.submit(record)
         parts.answered(turn, heard, status)

@@ -26,15 +26,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.access import Caller, caller_of
-from gateway.durable_log import Record
 from gateway.limits import Limits
 from gateway.parts import Parts
 from gateway.refusals import Refusal, json_response
 from gateway.requests import parse_json, read_bytes
 from ratchet.otel import OF_EVALUATION, records_of
-from ratchet.records import Interaction, Rejected
+from ratchet.records import Feedback, Interaction, Rejected
 
 logger = structlog.get_logger("gateway")
+Record = Interaction | Feedback
 PROTOBUF = "application/x-protobuf"
 IDS = ("traceId", "spanId", "parentSpanId")
 TOLD_REASONS = 10

@@ -87,6 +87,7 @@ class Turn:
     model_there: str | None = None
     backend_fell_back_for: str | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+    stored: Interaction | None = None
 
     @property
     def feature(self) -> str:
@@ -131,8 +132,10 @@ class Turn:
         body |= passed
         if self.is_streamed_through:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-        is_trial = self.channel == "canary"
-        return Call(release.model, body, served.adapter, release.base_model.name, self.tenant, is_trial)
+        is_mirrored = self.channel == "shadow"
+        is_trial = is_mirrored or self.channel == "canary"
+        base = release.base_model.name
+        return Call(release.model, body, served.adapter, base, self.tenant, is_trial, is_mirrored)
 
     def answered_by(self, answered: Answered[Any]) -> None:
         """Note which backend answers."""
@@ -193,9 +196,10 @@ class Turn:
         )
 
     def _attributes(self, heard: Heard) -> dict[str, Any]:
-        found: dict[str, Any] = dict(self.notes)
+        found: dict[str, Any] = self.notes | self.assigned.facts
         if self.fell_back_for is not None:
-            found |= {"assigned_release_id": self.assigned.release_id, "fallback_reason": self.fell_back_for}
+            drawn = {"assigned_release_id": self.assigned.release_id, "assigned_channel": self.assigned.channel}
+            found |= drawn | {"fallback_reason": self.fell_back_for}
         if self.backend_fell_back_for is not None and self.backend is not None:
             found |= {"backend": self.backend.name, "backend_model": self.model_there}
             found |= {"backend_fallback_reason": self.backend_fell_back_for}

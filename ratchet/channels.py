@@ -10,7 +10,7 @@ import hashlib
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,7 +19,18 @@ from ratchet.errors import BadInput, ChannelFrozen, ReleaseCorrupt, ReleaseNotFo
 from ratchet.pointers import BucketPointers, Change, FolderPointers, Move, Pointers
 from ratchet.settings import Settings
 
-__all__ = ["Assignment", "Canary", "ChannelState", "Channels", "Freeze", "Move", "assign", "channel_names"]
+__all__ = [
+    "Assignment",
+    "Canary",
+    "ChannelState",
+    "Channels",
+    "Freeze",
+    "Holdback",
+    "Move",
+    "Shadow",
+    "assign",
+    "channel_names",
+]
 
 LONGEST_REASON = 300
 PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # a tenant or segment that may be part of a file's name
@@ -35,6 +46,29 @@ class Canary(BaseModel):
     share: float = Field(gt=0, lt=1)
     salt: str
     rollout_id: str
+
+
+class Shadow(BaseModel):
+    """The release that a share of the requests is mirrored to, which no user sees."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    release_id: str
+    share: float = Field(gt=0, le=1)
+    rollout_id: str
+
+
+class Holdback(BaseModel):
+    """The fixed release that a share of the users stays on; the salt outlives rollouts, so it is always the same users.
+
+    A share of 0 holds nobody back.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    release_id: str
+    share: float = Field(ge=0, lt=1)
+    salt: str
 
 
 class Freeze(BaseModel):
@@ -54,17 +88,32 @@ class ChannelState(BaseModel):
 
     stable: str
     canary: Canary | None = None
+    shadow: Shadow | None = None
+    holdback: Holdback | None = None
     version: int = 0
     inherits: bool = False
     frozen: Freeze | None = None
 
 
 class Assignment(NamedTuple):
-    """What a user is given, and with which probability users are given it."""
+    """What a user is given, and with which probability users are given it.
+
+    `canary_share`: of the users who are not held back, where some are, as the propensity alone does not tell it then.
+    `drawn_for`: whose channel drew, where it is not the feature's own. `shadow`: where the request is mirrored to.
+    """
 
     channel: str
     release_id: str
     propensity: float
+    canary_share: float | None = None
+    drawn_for: Literal["tenant", "segment", "both"] | None = None
+    shadow: Shadow | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a record must keep of the draw beside release, channel and propensity."""
+        told = {"canary_share": self.canary_share, "drawn_for": self.drawn_for}
+        return {name: value for name, value in told.items() if value is not None}
 
 
 class Channels:
@@ -112,14 +161,17 @@ class Channels:
                 return name, state
         return feature, self.read(feature)
 
-    def begin(self, name: str, release_id: str, *, at: datetime, by: str, reason: str) -> ChannelState:
+    def begin(
+        self, name: str, release_id: str, *, at: datetime, by: str, reason: str, inherits: bool = False
+    ) -> ChannelState:
         """Put a first release on stable; a channel that serves one already is left as it is."""
         with self._pointers.changing(_checked(name)) as change:
             if change.before is not None:
                 return _parse(name, change.before)
-            return _write(change, ChannelState(stable=release_id, version=1), at=at, by=by, reason=reason)
+            first = ChannelState(stable=release_id, version=1, inherits=inherits)
+            return _write(change, first, at=at, by=by, reason=reason)
 
-    def move(
+    def move(  # noqa: PLR0913 - where, what, when, who and why are all facts of the move
         self,
         name: str,
         *,
@@ -130,8 +182,10 @@ class Channels:
         by: str,
         reason: str,
         inherits: bool = False,
+        shadow: Shadow | None = None,
+        holdback: Holdback | None = None,
     ) -> ChannelState:
-        """Move the pointer if nobody did since `expected_version`.
+        """Move the pointer if nobody did since `expected_version`; a `holdback` that is not named stays as it is.
 
         Raises:
             StaleChannel: somebody did; read it again and decide again.
@@ -142,7 +196,8 @@ class Channels:
             if before.version != expected_version:
                 raise StaleChannel(f"channel of {name} is at version {before.version}, not {expected_version}")
             fields = {"stable": stable, "canary": canary, "version": before.version + 1, "inherits": inherits}
-            after = before.model_copy(update=fields)
+            held = {} if holdback is None else {"holdback": holdback if holdback.share else None}
+            after = before.model_copy(update={**fields, "shadow": shadow, **held})
             if before.frozen is not None and not self._goes_back(name, before, after):
                 told = f"by {before.frozen.by} at {before.frozen.at}: {before.frozen.reason}"
                 raise ChannelFrozen(
@@ -169,7 +224,9 @@ class Channels:
 
     def _goes_back(self, name: str, before: ChannelState, after: ChannelState) -> bool:
         """Whether a move takes something back: the canary off, or a release that was stable before."""
-        if after.canary is not None or after.inherits != before.inherits:
+        if after.canary is not None or after.shadow is not None:
+            return False
+        if after.inherits != before.inherits and not (after.inherits and (before.canary or before.shadow)):
             return False
         was_on_trial = before.canary is not None and after.stable == before.canary.release_id
         former = {move.stable for move in self._pointers.moves(name) if move.version <= before.version}
@@ -209,18 +266,42 @@ def tenant_of(name: str) -> str | None:
     return [*name.split("@"), ""][1] or None
 
 
-def assign(state: ChannelState, user_id: str) -> Assignment:
-    """Give a user the canary or the stable release: always the same one while the canary's salt and share stand.
+def assign(state: ChannelState, user_id: str, *, takes_trials: bool = True) -> Assignment:
+    """Give a user the canary, the stable or the held back release: the same one while salts and shares stand.
 
-    A larger share keeps everyone who had the canary: the user's place on the line from 0 to 1 does not move.
+    A larger share keeps everyone who had the canary: the user's place on the line from 0 to 1 does not move. Who is
+    held back meets no canary. Whose tenant takes no trials (`takes_trials`) always gets stable.
     """
-    canary = state.canary
-    if canary is None:
-        return Assignment("stable", state.stable, 1.0)
-    digest = hashlib.sha256(f"{canary.salt}\n{user_id}".encode()).digest()
-    if int.from_bytes(digest[:8], "big") / 2**64 < canary.share:
-        return Assignment("canary", canary.release_id, canary.share)
-    return Assignment("stable", state.stable, 1 - canary.share)
+    canary, held = state.canary, state.holdback
+    if not takes_trials or (canary is None and held is None):
+        return Assignment("stable", state.stable, 1.0, shadow=state.shadow if takes_trials else None)
+    if held is not None and _place(held.salt, user_id) < held.share:
+        return Assignment("holdback", held.release_id, held.share, canary.share if canary else 0.0)
+    share, rest = canary.share if canary else 0.0, 1 - held.share if held else 1.0
+    told = None if held is None else share
+    if canary is not None and _place(canary.salt, user_id) < share:
+        return Assignment("canary", canary.release_id, rest * share, told)
+    return Assignment("stable", state.stable, rest * (1 - share), told, shadow=state.shadow)
+
+
+def drawn_for(name: str) -> Literal["tenant", "segment", "both"] | None:
+    """Whose channel it is; None for a feature's own. A record keeps this: whose exactly stands in it anyhow."""
+    _, tenant, segment = parts_of(name)
+    if tenant and segment:
+        return "both"
+    return "tenant" if tenant else "segment" if segment else None
+
+
+def parts_of(name: str) -> tuple[str, str | None, str | None]:
+    """Feature, tenant and segment of a channel; None for who it is not about."""
+    feature, tenant, segment = (*name.split("@"), "", "")[:3]
+    return feature, tenant or None, segment or None
+
+
+def _place(salt: str, user_id: str) -> float:
+    """Where a user stands on the line from 0 to 1."""
+    digest = hashlib.sha256(f"{salt}\n{user_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def _name(feature: str, tenant: str | None, segment: str | None) -> str:
@@ -246,7 +327,19 @@ def _parse(name: str, text: str | None) -> ChannelState:
 
 def _write(change: Change, state: ChannelState, *, at: datetime, by: str, reason: str) -> ChannelState:
     canary, share = (state.canary.release_id, state.canary.share) if state.canary else (None, None)
-    told = reason[:LONGEST_REASON]
-    move = Move(state.version, state.stable, canary, by, told, at.isoformat(), share, state.inherits)
+    shadow = state.shadow.release_id if state.shadow else None
+    held = state.holdback
+    move = Move(
+        version=state.version,
+        stable=state.stable,
+        canary=canary,
+        by=by,
+        reason=reason[:LONGEST_REASON],
+        at=at.isoformat(),
+        share=share,
+        inherits=state.inherits,
+        shadow=shadow,
+        held_back=(held.release_id, held.share) if held else None,
+    )
     change.write(state.model_dump_json(), move)
     return state

@@ -15,7 +15,7 @@ from ratchet.release import ReleaseStore
 from ratchet.release_diff import DATASET
 from ratchet.trust import Trust, check_signatures
 
-MOVED = ("first release", "canary", "promote", "rollback", "pin", "unpin")
+MOVED = ("first release", "shadow", "canary", "promote", "rollback", "pin", "unpin")
 
 
 def what_was_live(
@@ -52,6 +52,9 @@ def what_was_live(
     }
     if move.canary is not None:
         told["canary"] = {"share": move.share, **_record(releases, ledger, move.canary, trust)}
+    if move.held_back is not None:
+        release_id, share = move.held_back
+        told["holdback"] = {"share": share, **_record(releases, ledger, release_id, trust)}
     return told
 
 

@@ -150,6 +150,8 @@ def _interaction(span: _Span, said: Conversation, feature: str) -> Interaction |
         "tools": read_tools(span.attributes),
         "n_choices": said.n_choices if said.n_choices > 1 else None,
         "messages_reduced": said.is_reduced or None,
+        "canary_share": _share(span.attributes.get("ratchet.canary_share")),
+        "drawn_for": span.first("ratchet.drawn_for"),
     }
     row = {
         "interaction_id": span.interaction_id,
@@ -182,7 +184,11 @@ def _count(span: _Span, name: str, older: str) -> int:
 
 
 def _propensity(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and 0 < value <= 1 else None
+    return _share(value) or None
+
+
+def _share(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else None
 
 
 def _first_text(value: Any) -> str | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ratchet.evidence import POOLED, UserOutcome
 from ratchet.feedback import GOOD_RATING
@@ -57,20 +57,77 @@ class UserAnswers:
         )
 
 
+class Draw(NamedTuple):
+    """What chance gave a user: whether the side on trial, and the probability of that; None where nobody logged it."""
+
+    is_canary: bool
+    chance: float | None
+
+
+Drawn = Callable[[Interaction], Draw | None]  # None: an answer on which these two sides were not drawn
+
+
+def canary_draw(champion_id: str, candidate_id: str) -> Drawn:
+    """The draw between a rollout's champion and its candidate, among users who are not held back."""
+
+    def drawn(interaction: Interaction) -> Draw | None:
+        release = _drawn_release(interaction)
+        if release not in (champion_id, candidate_id) or is_held_back(interaction):
+            return None
+        is_canary = release == candidate_id
+        share = interaction.attributes.get("canary_share")
+        if not isinstance(share, int | float):  # nobody is held back, so the propensity is the share or what it leaves
+            drawn = interaction.propensity
+            share = drawn if drawn is None or is_canary else 1 - drawn
+        return None if share == 0 else Draw(is_canary, share)
+
+    return drawn
+
+
+def holdback_draw(anchor_id: str, stable_id: str) -> Drawn:
+    """The draw between the anchor, for who is held back, and stable; `canary` is the side of stable here."""
+
+    def drawn(interaction: Interaction) -> Draw | None:
+        share, propensity = interaction.attributes.get("canary_share"), interaction.propensity
+        if not isinstance(share, int | float) or propensity is None:
+            return None
+        is_held = is_held_back(interaction)
+        if _drawn_release(interaction) != (anchor_id if is_held else stable_id) or share >= 1:
+            return None
+        held = propensity if is_held else 1 - propensity / (1 - share)
+        stable = (1 - held) * (1 - share)
+        return Draw(not is_held, stable / (stable + held))
+
+    return drawn
+
+
+def is_held_back(interaction: Interaction) -> bool:
+    """Whether its user was drawn to stay on the fixed release, also where another one answered in its place."""
+    return interaction.attributes.get("assigned_channel", interaction.channel) == "holdback"
+
+
+def drawn_on(interaction: Interaction) -> str:
+    """The name of the channel that drew."""
+    whose = interaction.attributes.get("drawn_for")
+    tenant = f"@{interaction.tenant}" if whose in ("tenant", "both") else ""
+    segment = f"{tenant or '@'}@{interaction.segment}" if whose in ("segment", "both") else tenant
+    return interaction.feature + segment
+
+
 def user_outcomes(
     interactions: Iterable[Interaction],
     feedbacks: Iterable[Feedback],
     *,
-    champion_id: str,
-    candidate_id: str,
+    channel: str,
+    drawn: Drawn,
     window: timedelta,
     since: datetime,
     now: datetime,
     output_schema: dict[str, Any] | None = None,
 ) -> list[UserOutcome]:
-    """One outcome per user who was drawn for either release, ordered by when it was decided.
+    """One outcome per user who was drawn for either side on a channel, ordered by when it was decided.
 
-    A user belongs to the channel that was drawn for their first answer since `since`, also where another release had to
+    A user belongs to the side that was drawn for their first answer since `since`, also where another release had to
     answer in its place. The outcome is decided once, a window after that answer: what comes later changes nothing, so
     that what was counted stays as it was counted. Users of whom nothing was drawn (a propensity of 1) are left out.
     """
@@ -78,13 +135,13 @@ def user_outcomes(
     asked: dict[str, list[Interaction]] = defaultdict(list)
     for interaction in sorted(interactions, key=lambda i: (i.at, i.interaction_id)):
         user_id = interaction.user_id
-        drawn = interaction.attributes.get("assigned_release_id") if interaction.fallback else interaction.release_id
-        if user_id is None or interaction.at < since or interaction.propensity == 1:
+        is_certain = interaction.propensity == 1 or drawn_on(interaction) != channel
+        if user_id is None or interaction.at < since or is_certain:
             continue
         if user_id not in first:
-            if drawn not in (champion_id, candidate_id):
+            if (draw := drawn(interaction)) is None:
                 continue
-            first[user_id] = _begin(interaction, user_id, is_canary=drawn == candidate_id)
+            first[user_id] = _begin(interaction, user_id, draw)
         if interaction.at <= first[user_id].met_at + window:
             asked[user_id].append(interaction)
     said = _in_window(feedbacks, {i.interaction_id: first[user].met_at + window for user in first for i in asked[user]})
@@ -154,11 +211,13 @@ def is_positive(kind: str, value: Any) -> bool:
     return kind in ("thumb", "accept", "rating") and float(value) >= GOOD_RATING
 
 
-def _begin(interaction: Interaction, user_id: str, *, is_canary: bool) -> UserAnswers:
-    drawn = interaction.propensity
-    chance = drawn if drawn is None or is_canary else 1 - drawn
-    channel: Literal["stable", "canary"] = "canary" if is_canary else "stable"
-    return UserAnswers(user_id, channel, interaction.at, chance, interaction.segment or POOLED)
+def _begin(interaction: Interaction, user_id: str, draw: Draw) -> UserAnswers:
+    side: Literal["stable", "canary"] = "canary" if draw.is_canary else "stable"
+    return UserAnswers(user_id, side, interaction.at, draw.chance, interaction.segment or POOLED)
+
+
+def _drawn_release(interaction: Interaction) -> str | None:
+    return interaction.attributes.get("assigned_release_id") if interaction.fallback else interaction.release_id
 
 
 def _in_window(feedbacks: Iterable[Feedback], until: Mapping[str, datetime]) -> defaultdict[str, list[Feedback]]:

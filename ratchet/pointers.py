@@ -21,7 +21,10 @@ FORMER = "history/"
 
 
 class Move(NamedTuple):
-    """One entry of a channel's history; `share` is the canary's, `inherits` says that it was let go again."""
+    """One entry of a channel's history; `share` is the canary's, `inherits` says that it was let go again.
+
+    `shadow` is the release that requests were mirrored to, `held_back` the one that a share of the users stayed on.
+    """
 
     version: int
     stable: str
@@ -31,6 +34,8 @@ class Move(NamedTuple):
     at: str
     share: float | None = None
     inherits: bool = False
+    shadow: str | None = None
+    held_back: tuple[str, float] | None = None
 
 
 class Change(NamedTuple):

@@ -11,6 +11,8 @@ from ratchet.params import Section
 
 OUTCOME = "complaint"  # what a release must prove before it is stable
 SPLIT = "split"
+SHADOW_PART = 0.1  # of alpha; what breaks under mirrored requests does not need more
+LEAST_HOLDBACK = 0.01
 
 
 class SignalPolicy(Section):
@@ -49,10 +51,24 @@ SIGNALS: dict[str, SignalPolicy] = {
 }
 
 
+class ShadowPolicy(Section):
+    """The stage before the canary: requests are mirrored to the candidate, and no user sees what it says.
+
+    Attributes:
+        share: of the requests; each costs as much again as it did.
+        answers: how many of users who are judged the canary waits for.
+    """
+
+    share: float = Field(default=0.1, gt=0, le=1)
+    answers: int = Field(default=200, ge=1)
+
+
 class RolloutPolicy(Section):
     """Canary steps (shares of users), the error of the online test, and the loss of outcomes that is tolerated.
 
     Attributes:
+        shadow: where set, a rollout begins with this stage.
+        holdback: the share of users who stay on the feature's first release, from the next rollout on.
         steps: shares of users; they rise, and end below 1.
         alpha: the probability that a harmless release is rolled back, however long it runs; and that one is promoted
             that loses the margin.
@@ -63,6 +79,8 @@ class RolloutPolicy(Section):
         signals: by name, what differs from the defaults (`SIGNALS`); one that is not known there needs `worse`.
     """
 
+    shadow: ShadowPolicy | None = None
+    holdback: float = Field(default=0, ge=0, le=0.1)
     steps: tuple[float, ...] = (0.2, 0.5)
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     margin: float = Field(default=0.05, ge=0, lt=1)
@@ -80,6 +98,23 @@ class RolloutPolicy(Section):
         known = {name: policy.model_dump() for name, policy in SIGNALS.items()}
         filled = {n: {**known.get(n, {}), **own} if isinstance(own, dict) else own for n, own in given.items()}
         return {**value, "signals": {**SIGNALS, **filled}}
+
+    @property
+    def shadow_alpha(self) -> float:
+        """The part of alpha that the shadow stage may spend; 0 without one."""
+        return SHADOW_PART * self.alpha if self.shadow else 0.0
+
+    @property
+    def canary_alpha(self) -> float:
+        """What is left of alpha for the canary: one error over all stages."""
+        return self.alpha - self.shadow_alpha
+
+    @field_validator("holdback")
+    @classmethod
+    def _holdback_tells(cls, share: float) -> float:
+        if 0 < share < LEAST_HOLDBACK:
+            raise ValueError(f"0, or from {LEAST_HOLDBACK} to 0.1: of fewer users nothing is learned")
+        return share
 
     @field_validator("steps")
     @classmethod

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from ratchet.channels import ChannelState, Move
+from ratchet.channels import ChannelState, Holdback, Move
 from ratchet.evidence import Alarm, Evidence, UserOutcome, weigh
+from ratchet.mirrored import Mirrored
 from ratchet.rollout_policy import OUTCOME, RolloutPolicy
+from ratchet.shadow import shadow_facts, weigh_shadow
 
+SHADOW = -1  # the step before the first canary step
 KIND = "rollout"
 LOG_KEPT = 50
 HELD = {
@@ -26,9 +29,11 @@ Action = Literal["hold", "advance", "promote", "rollback"]
 
 
 class Rollout(BaseModel):
-    """The record; `step` is the index of the canary step that traffic is at.
+    """The record; `step` is the index of the canary step that traffic is at, SHADOW while requests are only mirrored.
 
-    `channel_version` is the move of the channel that the record speaks of; None before the candidate is on the canary.
+    `channel` is the feature's own, or that of a tenant or segment; one that `inherited` before goes on doing so where
+    the candidate is taken back. `holdback` is what the feature's channel is to have with the first step.
+    `channel_version` is the move of the channel that the record speaks of; None before the candidate is on trial.
     `after_seq` and `after_feedback_seq` are the last records before the first try of this candidate against this
     champion, which began at `proof_from`: what proves comes after them, what raises an alarm after `started_at`.
     `paused` says by whom.
@@ -38,6 +43,9 @@ class Rollout(BaseModel):
 
     rollout_id: str
     feature: str
+    channel: str = ""
+    inherited: bool = False
+    holdback: Holdback | None = None
     champion_id: str
     candidate_id: str
     salt: str
@@ -54,12 +62,23 @@ class Rollout(BaseModel):
     output_schema: dict[str, Any] | None = None
     paused: str = ""
     evidence: dict[str, Any] = {}
+    mirrored: dict[str, Any] = {}
     log: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_its_channel(cls, body: Any) -> Any:
+        return body if not isinstance(body, dict) or body.get("channel") else {**body, "channel": body.get("feature")}
 
     @property
     def share(self) -> float:
         """The share of users who get the canary at this step."""
-        return self.policy.steps[self.step]
+        return self.policy.steps[self.step] if self.step != SHADOW else 0.0
+
+    @property
+    def first_step(self) -> int:
+        """Where it begins."""
+        return 0 if self.policy.shadow is None else SHADOW
 
 
 class TickDecision(NamedTuple):
@@ -78,12 +97,36 @@ def decide_tick(rollout: Rollout, outcomes: Sequence[UserOutcome]) -> TickDecisi
     lower confidence sequence clears minus the margin: no alarm is not proof. A signal that asks for a person holds.
     """
     policy = rollout.policy
-    evidence = weigh(policy, outcomes, alarms_from=rollout.started_at)
+    canary = policy.model_copy(update={"alpha": policy.canary_alpha})
+    evidence = weigh(canary, outcomes, alarms_from=rollout.started_at)
     facts = evidence_facts(evidence)
     told = _told(evidence)
     in_step = sum(o.channel == "canary" and o.met_at >= rollout.step_started_at for o in outcomes)
     action, reason = _decide(rollout, evidence, in_step)
     return TickDecision(action, (reason, told), facts)
+
+
+def decide_shadow(rollout: Rollout, pairs: Sequence[Mirrored], *, now: datetime) -> TickDecision:
+    """Back, wait, or on to the canary, from the mirrored requests so far; no user has met the candidate yet.
+
+    Back once the wealth of what is compared has reached 1 / `shadow_alpha`. On with enough answers and no alarm: that
+    is no proof, which only users give.
+    """
+    policy = rollout.policy
+    assert policy.shadow is not None
+    evidence = weigh_shadow(policy, pairs, now=now)
+    facts = shadow_facts(policy, evidence, pairs)
+    told = f"{evidence.answers} mirrored answers of {evidence.users} users."
+    if (signal := evidence.alarms.get("rollback")) is not None:
+        return TickDecision("rollback", (f"Mirrored answers are worse, seen in `{signal}`:", told), facts)
+    if rollout.paused:
+        reason = f"Paused by {rollout.paused}; `ratchet rollout resume {rollout.feature}` goes on:"
+        return TickDecision("hold", (reason, told), facts)
+    if (signal := evidence.alarms.get("hold")) is not None:
+        return TickDecision("hold", (f"{HELD.get(signal, f'`{signal}` changed.')} {ASK_A_PERSON}", told), facts)
+    if (missing := policy.shadow.answers - evidence.answers) > 0:
+        return TickDecision("hold", (f"{missing} more mirrored answers are needed:", told), facts)
+    return TickDecision("advance", (f"Nothing broke, on to {policy.steps[0]:.0%} of the users:", told), facts)
 
 
 def _decide(rollout: Rollout, evidence: Evidence, in_step: int) -> tuple[Action, str]:
@@ -139,14 +182,16 @@ def catch_up(rollout: Rollout, state: ChannelState, *, at: datetime, why: str) -
         why: the reason that was given for it; goes into the log.
     """
     changes: dict[str, Any] = {}
-    if state.canary is not None and state.canary.rollout_id == rollout.rollout_id:
-        step = bisect_right(rollout.policy.steps, state.canary.share) - 1
-        changes = {"step": max(step, 0), "step_started_at": at}
+    canary, shadow = state.canary, state.shadow
+    mine = next((trial for trial in (canary, shadow) if trial and trial.rollout_id == rollout.rollout_id), None)
+    if mine is not None:
+        step = SHADOW if canary is None else max(bisect_right(rollout.policy.steps, canary.share) - 1, 0)
+        changes = {"step": step, "step_started_at": at}
         if rollout.channel_version is None:
             changes |= {"started_at": at, "champion_id": state.stable}
             if state.stable != rollout.champion_id:
                 changes["proof_from"] = None  # against another champion nothing was proven yet
-    elif state.stable == rollout.candidate_id:
+    elif state.stable == rollout.candidate_id and not state.inherits:
         changes = {"state": "promoted"}
     elif rollout.channel_version is not None:
         changes = {"state": "rolled_back"}
@@ -168,12 +213,14 @@ def earlier_stable(moves: Sequence[Move]) -> str | None:
 
 
 def event_of(before: Move, after: Move) -> tuple[str, str]:
-    """What a channel's move was - canary, promote or rollback - and which release it is about."""
+    """What a channel's move was - shadow, canary, promote or rollback - and which release it is about."""
     if after.canary is not None:
         return "canary", after.canary
+    if after.shadow is not None:
+        return "shadow", after.shadow
     if after.stable == before.canary:
         return "promote", after.stable
-    return "rollback", before.canary or before.stable
+    return "rollback", before.canary or before.shadow or before.stable
 
 
 def _named(alarm: Alarm) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from ratchet.errors import LeaseHeld, StaleRecord
 from ratchet.files import canonical_json
+from ratchet.mirrored import Mirrored
 from ratchet.records import Feedback, Interaction
 
 PAGE = 1000  # rows in memory while a table is read
@@ -42,6 +43,15 @@ feedback = sa.Table(
     sa.Column("day", sa.String, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
 )
+mirrored = sa.Table(  # apart from the interactions: nobody was answered, so nothing is harvested, billed or rated
+    "mirrored",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("mirror_id", sa.String, unique=True, nullable=False),
+    sa.Column("rollout_id", sa.String, nullable=False, index=True),
+    sa.Column("user_id", sa.String, nullable=False, index=True),
+    sa.Column("body", sa.Text, nullable=False),
+)
 documents = sa.Table(  # runs and rollouts: JSON bodies changed by compare-and-swap on `version`
     "documents",
     metadata,
@@ -57,7 +67,7 @@ leases = sa.Table(
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("owner", sa.String, nullable=False),
 )
-RECORD_IDS = {interactions: "interaction_id", feedback: "feedback_id"}
+RECORD_IDS = {interactions: "interaction_id", feedback: "feedback_id", mirrored: "mirror_id"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ class Store:
         """Store feedback; one whose id is there already is left as it is. Returns how many were new."""
         return sum(self.add_records(records))
 
-    def add_records(self, records: Sequence[Interaction | Feedback]) -> list[bool]:
+    def add_records(self, records: Sequence[Interaction | Feedback | Mirrored]) -> list[bool]:
         """Store records in one transaction; for each, whether its id was new. One that is there is left as it is."""
         if not records:
             return []
@@ -166,6 +176,12 @@ class Store:
             query = query.where(feedback.c.day == day)
         for row in self._stream(query.order_by(feedback.c.seq)):
             yield row[0], row[1], Feedback.model_validate_json(row[2])
+
+    def mirrored(self, rollout_id: str) -> Iterator[Mirrored]:
+        """The mirrored requests of a rollout, in the order in which they were stored."""
+        query = sa.select(mirrored.c.body).where(mirrored.c.rollout_id == rollout_id).order_by(mirrored.c.seq)
+        for row in self._stream(query):
+            yield Mirrored.model_validate_json(row[0])
 
     def last_in_sessions(self, session_ids: Collection[str]) -> dict[str, str]:
         """The interaction with the greatest id (the latest, where ids hold their time) of each session that has any."""
@@ -289,7 +305,10 @@ def _insert_new(connection: sa.Connection, key: sa.Column[Any], rows: list[dict[
     return set(connection.execute(statement, rows).scalars())  # what was there already returns nothing
 
 
-def _row(record: Interaction | Feedback) -> tuple[sa.Table, dict[str, Any]]:
+def _row(record: Interaction | Feedback | Mirrored) -> tuple[sa.Table, dict[str, Any]]:
+    if isinstance(record, Mirrored):
+        ids = {"mirror_id": record.mirror_id, "rollout_id": record.rollout_id, "user_id": record.user_id}
+        return mirrored, ids | {"body": record.model_dump_json()}
     row = {
         "interaction_id": record.interaction_id,
         "day": record.at.date().isoformat(),

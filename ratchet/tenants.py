@@ -3,6 +3,7 @@
 acme: {train: false}                   # nothing of acme is learned from, nor sent to who might
 globex: {pool: true, regions: [eu]}    # may be learned from together with others' data; is sent to no other region
 initech: {requests_per_minute: 600, tokens_per_day: 2000000, usd_per_day: 25}
+umbrella: {trials: false}              # its users get what is stable, and nothing that is on trial
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ NOT_POOLED = "tenant not pooled"
 
 
 class Tenant(Section):
-    """What a tenant allows: to train on its data; to pool it with other tenants'; the regions it may lie in.
+    """What a tenant allows: to train on its data; to pool it with other tenants'; the regions it may lie in; to try
+    releases on its users (`trials`; else no canary, no holdback, and nothing is mirrored).
 
     And how much it may ask of the gateway: requests a minute, tokens (read and written) and money a day (UTC).
     """
 
     train: bool = True
     pool: bool = False
+    trials: bool = True
     regions: tuple[str, ...] = ()
     requests_per_minute: int | None = Field(default=None, ge=1)
     tokens_per_day: int | None = Field(default=None, ge=1)

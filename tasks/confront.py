@@ -22,7 +22,9 @@ EVENT = "realised"
 def history_of(store: Store, releases: ReleaseStore, feature: str) -> list[Kept]:
     """The ended rollouts of a feature, oldest first."""
     rollouts = [Rollout.model_validate(d.body) for d in store.documents(KIND, feature)]
-    ended = sorted((r for r in rollouts if r.state != "running"), key=lambda r: (r.started_at, r.rollout_id))
+    # Of a tenant or segment alone is another question than of all users, and a release has one answer.
+    own = [r for r in rollouts if r.channel == feature]
+    ended = sorted((r for r in own if r.state != "running"), key=lambda r: (r.started_at, r.rollout_id))
     return [_kept(rollout, releases.attestation(rollout.candidate_id)) for rollout in ended]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from ratchet.channels import Channels, ChannelState, Freeze, channel_names, feature_of
+from ratchet.channels import Channels, ChannelState, Freeze, channel_names, feature_of, parts_of
 from ratchet.errors import BadInput, ChannelFrozen, StaleChannel
 from ratchet.ledger import Ledger
 from ratchet.release import ReleaseStore
@@ -43,7 +43,7 @@ def pin(  # noqa: PLR0913 - who, where, what, when and why are all facts of the 
         require_trusted(release_id, facts, trust)
     elif not facts.get("version"):
         raise BadInput(f"{release_id[:16]} was never approved, so nothing may serve it")
-    _refuse_if_frozen(channels, name)
+    refuse_if_frozen(channels, name)
 
     def move(state: ChannelState) -> ChannelState:
         if (state.stable, state.inherits, state.canary) == (release_id, False, None):
@@ -128,9 +128,9 @@ def _note(ledger: Ledger, event: str, name: str, state: ChannelState, *, by: str
     return state
 
 
-def _refuse_if_frozen(channels: Channels, name: str) -> None:
-    feature, tenant, segment = (*name.split("@"), "", "")[:3]
+def refuse_if_frozen(channels: Channels, name: str) -> None:
+    """Raise ChannelFrozen where a channel is frozen, or one that it would stand in for."""
     known = set(channels.names())
-    for wider in channel_names(feature, tenant or None, segment or None):
+    for wider in channel_names(*parts_of(name)):
         if wider in known and (frozen := channels.read(wider).frozen) is not None:
             raise ChannelFrozen(f"channel {wider} is frozen by {frozen.by} at {frozen.at}: {frozen.reason}")

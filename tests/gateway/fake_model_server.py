@@ -31,6 +31,7 @@ class FakeModelServer:
         self.broken: dict[str, int] = {}
         self.cut_after: int | None = None
         self.delay_s = 0.0
+        self.is_held: Callable[[dict[str, Any]], bool] = lambda body: False
         self.word_delay_s = 0.0
         self.streams_left = 0
         self.asked: list[tuple[str, dict[str, str]]] = []
@@ -89,6 +90,8 @@ class FakeModelServer:
         self.bodies.append(body)
         self.asked.append((request.path_qs, dict(request.headers)))
         await asyncio.sleep(self.delay_s)
+        while self.is_held(body):
+            await asyncio.sleep(0.01)
         if status := self.broken.get(body["model"]):
             return _error(status, "broken on purpose: " + body["messages"][-1]["content"])
         if body["model"] != self.base and body["model"] not in self.adapters:

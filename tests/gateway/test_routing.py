@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from ratchet.channels import Canary, Holdback
 from ratchet.keys import Keys
+from ratchet.outcomes import drawn_on, is_held_back
 from ratchet.store import open_store
 from tests.gateway.conftest import AT, Gateway
 
@@ -84,3 +86,38 @@ def test_decide_knows_a_tenants_channel(gateway: Gateway, pinned) -> None:
         gateway.http.get("/v1/decide", params=asked | more).json()["release_id"] for more in ({}, {"tenant": "acme"})
     ]
     assert told == [gateway.shop.stable, pinned["@acme"]]
+
+
+def test_a_record_says_whose_channel_drew(gateway: Gateway, pinned) -> None:
+    for fields in ({}, {"tenant": "acme"}, {"segment": "vip"}, {"tenant": "acme", "segment": "vip"}):
+        served(gateway, **fields)
+    records = gateway.shop.interactions()
+    assert [record.attributes.get("drawn_for") for record in records] == [None, "tenant", "segment", "both"]
+    assert [drawn_on(record) for record in records] == ["routing", "routing@acme", "routing@@vip", "routing@acme@vip"]
+
+
+def test_who_is_held_back_gets_the_first_release_and_no_canary(gateway: Gateway) -> None:
+    shop = gateway.shop
+    new, tried = shop.put(text="New."), shop.put(text="Tried.")
+    held = Holdback(release_id=shop.stable, share=0.5, salt="holdback routing")
+    canary = Canary(release_id=tried, share=0.5, salt="s", rollout_id="ro1")
+    told = {"at": AT, "by": "ana", "reason": "x", "expected_version": 1}
+    shop.channels.move("routing", stable=new, canary=canary, holdback=held, **told)
+    for number in range(12):
+        gateway.ask(user=f"u{number}")
+    drawn = {(r.channel, r.release_id, r.propensity, r.attributes["canary_share"]) for r in shop.interactions()}
+    expected = {("holdback", shop.stable, 0.5, 0.5), ("canary", tried, 0.25, 0.5), ("stable", new, 0.25, 0.5)}
+    assert drawn == expected
+    decided = [gateway.http.get("/v1/decide", params={"feature": "routing", "user": f"u{n}"}).json() for n in range(12)]
+    assert [d["channel"] for d in decided] == [r.channel for r in sorted(shop.interactions(), key=lambda r: r.at)]
+
+
+def test_where_the_held_back_release_fails_stable_answers_and_the_record_says_so(gateway: Gateway, fake) -> None:
+    shop, old, new = gateway.shop, gateway.shop.put(text="Old.", weights=b"w1"), gateway.shop.put(text="New.")
+    fake.broken[old] = 500
+    held = Holdback(release_id=old, share=0.999999, salt="holdback routing")
+    told = {"at": AT, "by": "ana", "reason": "x", "expected_version": 1}
+    shop.channels.move("routing", stable=new, canary=None, holdback=held, **told)
+    assert gateway.ask().headers["x-ratchet-release"] == new
+    (record,) = shop.interactions()
+    assert record.fallback and is_held_back(record) and record.attributes["assigned_release_id"] == old

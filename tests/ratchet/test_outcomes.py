@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ratchet.evidence import UserOutcome
-from ratchet.outcomes import answer_signals, is_negative, user_outcomes
+from ratchet.outcomes import answer_signals, canary_draw, is_negative, user_outcomes
 from ratchet.records import Feedback, Input, Interaction, Message, Output, Source, Usage
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
@@ -30,8 +30,8 @@ def outcomes(answers: list[Interaction], feedback: list[Feedback], now_s: float 
     return user_outcomes(
         answers,
         feedback,
-        champion_id="old",
-        candidate_id="new",
+        channel="f",
+        drawn=canary_draw("old", "new"),
         window=timedelta(seconds=60),
         since=START,
         now=START + timedelta(seconds=now_s),

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
-from ratchet.errors import BadInput
+from ratchet.channels import Freeze
+from ratchet.errors import BadInput, ChannelFrozen, ReleaseUntrusted
 from ratchet.features import Feature
 from ratchet.prompts import Prompt
 from ratchet.release import BaseModelRef, Release, ReleasePolicy, ReleaseStore
-from ratchet.rollouts import Rollout
+from ratchet.rollout_policy import ShadowPolicy
+from ratchet.rollouts import SHADOW, Rollout
 from ratchet.store import open_store
+from ratchet.trust import Trust
 from tasks.steer_rollout import abort, pause, promote, resume, start_again
 from tests.tasks.test_rollout import NEW, OLD, POLICY, World
 
@@ -114,8 +117,8 @@ def releases(folder: Path, name: str = "f") -> tuple[ReleaseStore, str, Feature]
     return store, store.put(folder / "candidate"), feature
 
 
-def again(world: World, store: ReleaseStore, release_id: str, feature: Feature) -> Rollout:
-    facts = {"feature": feature, "release_id": release_id, "now": world.later()}
+def again(world: World, store: ReleaseStore, release_id: str, feature: Feature, **more: Any) -> Rollout:
+    facts = {"feature": feature, "release_id": release_id, "now": world.later(), **more}
     return start_again(world.store, world.channels, world.ledger, store, **facts, **ANA)  # type: ignore[arg-type]
 
 
@@ -136,3 +139,54 @@ def test_a_release_of_another_feature_is_refused(world: World, tmp_path: Path) -
     store, release_id, feature = releases(tmp_path, "g")
     with pytest.raises(BadInput, match="a release of g"):
         again(world, store, release_id, feature)
+
+
+def test_a_written_prompt_is_started_by_an_approval_and_the_ledger_says_that_no_gate_was_asked(
+    world: World, tmp_path: Path
+) -> None:
+    store, release_id, feature = releases(tmp_path)
+    world.ledger.append("approve", release_id, approver="ben")
+    again(world, store, release_id, feature)
+    (entry,) = world.ledger.entries(event="rollout started by hand")
+    assert (entry.facts["gate"], entry.facts["by"], entry.facts["reason"]) == ("not asked", "ana", "because")
+
+
+def test_what_the_gate_did_not_accept_is_not_started_by_anybodys_word(world: World, tmp_path: Path) -> None:
+    store, release_id, feature = releases(tmp_path)
+    store.attest(release_id, {"gate": {"verdict": "inconclusive"}})
+    world.ledger.append("approve", release_id, approver="ben")
+    with pytest.raises(BadInput, match="the gate said inconclusive"):
+        again(world, store, release_id, feature)
+
+
+def test_what_lacks_a_signature_is_not_started_where_a_trust_file_asks_for_both(world: World, tmp_path: Path) -> None:
+    store, release_id, feature = releases(tmp_path)
+    world.ledger.append("approve", release_id, approver="ben")
+    with pytest.raises(ReleaseUntrusted):
+        again(world, store, release_id, feature, trust=Trust((), ()))
+
+
+def test_a_tenants_rollout_does_not_get_round_a_frozen_feature(world: World, tmp_path: Path) -> None:
+    store, release_id, feature = releases(tmp_path)
+    world.ledger.append("approve", release_id, approver="ben")
+    world.channels.freeze("f", Freeze(by="ana", reason="x", at="now"))
+    with pytest.raises(ChannelFrozen, match="channel f is frozen"):
+        again(world, store, release_id, feature, channel="f@acme")
+    assert world.channels.names() == ["f"]
+
+
+def test_a_word_for_a_mirrored_candidate_takes_it_to_the_canary_not_to_everybody(world: World) -> None:
+    rollout_id = world.start(shadow=ShadowPolicy()).rollout_id
+    assert world.record(rollout_id).step == SHADOW and world.channels.read("f").shadow is not None
+    assert promote(*world.parts, "f", now=world.later(), **ANA).step == 0
+    canary = world.channels.read("f").canary
+    assert canary is not None and canary.share == 0.2 and world.events() == ["shadow", "promotion by hand", "canary"]
+
+
+def test_a_mirrored_candidate_is_taken_back_like_any_other_and_another_waits_for_it(world: World) -> None:
+    first = world.start(shadow=ShadowPolicy()).rollout_id
+    second = world.start("rel_third", "run-2").rollout_id
+    assert world.tick(second).action == "wait"
+    assert world.rollback() == OLD and world.channels.read("f").shadow is None
+    assert world.record(first).state == "rolled_back"
+    assert world.ledger.entries(event="rollback")[0].subject == NEW
