@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from ratchet.channels import Canary, Channels, ChannelState, Move
 from ratchet.errors import BadInput, ChannelFrozen, RatchetError, StaleChannel, StaleRecord
+from ratchet.evidence import UserOutcome
 from ratchet.files import sha256_text
 from ratchet.ledger import Ledger
 from ratchet.outcomes import user_outcomes
@@ -200,6 +201,20 @@ def note_moves(channels: Channels, ledger: Ledger, feature: str) -> None:
         ledger.append_once(event, subject, **facts, by=after.by, reason=after.reason)
 
 
+def outcomes_of(store: Store, rollout: Rollout, *, now: datetime) -> list[UserOutcome]:
+    """The outcomes that are decided by now, of the users of both releases of a rollout."""
+    return user_outcomes(
+        (i for _, i in store.interactions(rollout.feature, after_seq=rollout.after_seq)),
+        (f for _, _, f in store.feedback(rollout.feature, after_seq=rollout.after_feedback_seq)),
+        champion_id=rollout.champion_id,
+        candidate_id=rollout.candidate_id,
+        window=timedelta(seconds=rollout.policy.outcome_window_s),
+        since=rollout.proof_from or rollout.started_at,
+        now=now,
+        output_schema=rollout.output_schema,
+    )
+
+
 def move_step(
     channels: Channels, found: Found, *, step: int, now: datetime, reason: str, by: str | None = None
 ) -> None:
@@ -222,17 +237,7 @@ def move_step(
 
 def _step(store: Store, channels: Channels, ledger: Ledger, found: Found, now: datetime) -> TickReport:
     rollout = found.rollout
-    outcomes = user_outcomes(
-        (i for _, i in store.interactions(rollout.feature, after_seq=rollout.after_seq)),
-        (f for _, _, f in store.feedback(rollout.feature, after_seq=rollout.after_feedback_seq)),
-        champion_id=rollout.champion_id,
-        candidate_id=rollout.candidate_id,
-        window=timedelta(seconds=rollout.policy.outcome_window_s),
-        since=rollout.proof_from or rollout.started_at,
-        now=now,
-        output_schema=rollout.output_schema,
-    )
-    decision = decide_tick(rollout, outcomes)
+    decision = decide_tick(rollout, outcomes_of(store, rollout, now=now))
     after = rollout.model_copy(update={"evidence": decision.evidence})
     steps = {"advance": rollout.step + 1, "promote": len(rollout.policy.steps), "rollback": -1}
     try:
