@@ -58,6 +58,8 @@ def reject(
 
     Example: [bold]ratchet reject support_routing-1a2b3c4d --reason "tone" --digest 5e6f7a8b[/bold]
     """
+    if not reason.strip():
+        raise BadInput("a rejection needs a reason: the feature's owner learns from it")
     _decide(run, "reject", digest, approver, code, reason, as_json)
 
 
@@ -88,32 +90,16 @@ def answer(session: Session, run: Run, submission: dict[str, Any], *, wait: bool
     return run
 
 
-def decide(
-    session: Session, run_id: str, *, decision: str, approver: str, digest_prefix: str, code: str, reason: str
-) -> Run:
-    """Answer a run that waits, as a command or a page was filled in.
-
-    Raises:
-        BadInput: the run does not wait, or a rejection has no reason.
-        ApprovalRefused: the verifier refused; the run goes on waiting.
-    """
-    if decision == "reject" and not reason.strip():
-        raise BadInput("a rejection needs a reason: the feature's owner learns from it")
+def _decide(run: str, decision: str, digest: str, approver: str, code: str, reason: str, as_json: bool) -> None:
     submission = {
         "decision": decision,
         "approver": approver,
-        "digest_prefix": digest_prefix.removeprefix("rel_"),
+        "digest_prefix": digest.removeprefix("rel_"),
         "code": code,
         "reason": reason,
     }
-    return answer(session, find_run(session.store, run_id), submission)
-
-
-def _decide(run: str, decision: str, digest: str, approver: str, code: str, reason: str, as_json: bool) -> None:
     with open_session() as session:
-        done = decide(
-            session, run, decision=decision, approver=approver, digest_prefix=digest, code=code, reason=reason
-        )
+        done = answer(session, find_run(session.store, run), submission)
     if as_json:
         print_json(done.model_dump(mode="json"))
     else:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from starlette.applications import Starlette
 
-from cli.approve import decide
+from cli.approve import answer
 from cli.links import SECRET, is_running, link_to, person_named, shown_in_browser
 from cli.review import end_of
 from cli.session import Session, open_session, short
@@ -27,6 +27,7 @@ from pages.rollouts import Act, Steer, rollout_pages
 from pages.server import address_in, serve
 from pages.watch import Watch
 from ratchet.keys import Keys
+from ratchet.runs import find_run
 from ratchet.settings import read_secret
 from tasks.rollout import outcomes_of, rollback
 from tasks.steer_rollout import abort, pause, resume
@@ -80,7 +81,7 @@ def application(session: Session, logins: Logins) -> Starlette:
     shown = [
         *home_pages(sources, desks),
         *review_pages(desks.find, lambda desk: end_of(session.settings, desk)),
-        *approval_pages(sources, lambda run_id, answer: _decide(session, run_id, answer)),
+        *approval_pages(sources, lambda run_id, given: _decide(session, run_id, given)),
         *rollout_pages(sources, watch, _steer(session)),
         *report_pages(sources),
         *prompt_pages(sources),
@@ -88,24 +89,26 @@ def application(session: Session, logins: Logins) -> Starlette:
     return create_app(logins, shown, HOME)
 
 
-def _decide(session: Session, run_id: str, answer: Answer) -> str:
-    done = decide(session, run_id, **answer.model_dump())
+def _decide(session: Session, run_id: str, given: Answer) -> str:
+    submission = given.model_dump() | {"digest_prefix": given.digest_prefix.removeprefix("rel_")}
+    done = answer(session, find_run(session.store, run_id), submission)
+    if done.decision is None:
+        return f"The approval of {given.approver} is kept; the feature asks for another person's too."
     return f"{done.version} goes to the canary." if done.decision == "approve" else "The release is refused."
 
 
 def _steer(session: Session) -> Steer:
     parts = (session.store, session.channels, session.ledger)
 
-    def steer(act: Act, feature: str, by: str, reason: str) -> str:
-        now = datetime.now(UTC)
+    def steer(act: Act, name: str, by: str, reason: str) -> str:
         if act == "pause":
-            pause(*parts, feature, by=by, reason=reason)
-            return f"The rollout of {feature} is paused; an alarm still takes it back."
+            pause(*parts, name, by=by, reason=reason)
+            return f"The rollout of {name} is paused; an alarm still takes it back."
         if act == "resume":
-            resume(*parts, feature, by=by, reason=reason)
-            return f"The rollout of {feature} goes on with the next tick."
+            resume(*parts, name, by=by, reason=reason)
+            return f"The rollout of {name} goes on with the next tick."
         take_back = abort if act == "abort" else rollback
-        stable = take_back(*parts, feature, now=now, by=by, reason=reason)
-        return f"{feature} serves {short(stable)} to everybody."
+        stable = take_back(*parts, name, now=datetime.now(UTC), by=by, reason=reason)
+        return f"{name} serves {short(stable)} to everybody."
 
     return steer

@@ -58,6 +58,8 @@ def approval_pages(sources: Sources, decide: Decide) -> list[Page]:
         except ValidationError as error:
             fields = sorted({str(found["loc"][0]).replace("_", " ") for found in error.errors()})
             raise Refusal(422, f"The form is not filled in right: {', '.join(fields)}.") from error
+        if given.decision == "reject" and not given.reason.strip():
+            raise Refusal(422, "A rejection needs a reason: the feature's owner learns from it.")
         return PlainTextResponse(decide(run.run_id, given))
 
     return [

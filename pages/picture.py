@@ -70,14 +70,15 @@ def course(points: Sequence[Point]) -> Course | None:
 
 
 def bars(facts: Mapping[str, Any]) -> list[Bar]:
-    """Every signal that is tested, those nearest to their line first."""
+    """Every signal that is tested, those nearest to their line first; of users, or of mirrored requests."""
     found = []
     for signal in facts.get("signals") or ():
-        needed = signal["needed_alone"]
+        needed = signal.get("needed_alone", facts.get("needed_log_wealth"))
         share = min(max(signal["log_wealth"] / needed, 0.0), 1.0)
-        rates = [_rate(signal, channel) for channel in ("canary", "stable")]
-        told = (signal["signal"], signal["segment"], signal["alarm"], share, signal["log_wealth"], needed)
-        found.append(Bar(*told, *rates))
+        rates = [signal.get("canary", signal.get("candidate")), signal.get("stable", signal.get("champion"))]
+        told = (_rate(signal["signal"], rates, 0), _rate(signal["signal"], rates, 1))
+        where = (signal["signal"], signal.get("segment", ""), signal.get("alarm", ""))
+        found.append(Bar(*where, share, signal["log_wealth"], needed, *told))
     return sorted(found, key=lambda bar: (-bar.share, bar.segment, bar.name))
 
 
@@ -102,12 +103,11 @@ def ticks(most: int) -> list[int]:
     return list(range(0, most + 1, step))
 
 
-def _rate(signal: Mapping[str, Any], channel: str) -> str:
+def _rate(name: str, rates: Sequence[float | None], at: int) -> str:
     """A mean as people read it: of shares in percent, of numbers with three digits."""
-    value = signal.get(channel)
+    value = rates[at]
     if value is None:
         return "–"
-    is_number = signal["signal"].endswith(UNITS) or max(signal.get(c) or 0.0 for c in ("canary", "stable")) > 1
-    if not is_number:
+    if not name.endswith(UNITS) and max(rate or 0.0 for rate in rates) <= 1:
         return f"{100 * value:.1f} %"
     return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"

@@ -41,7 +41,7 @@ def words(label: str) -> Markup:
 
 def spoken(text: str) -> Markup:
     """A sentence of ours for HTML, what stands between backticks as code."""
-    return Markup(CODE.sub(r"<code>\1</code>", visible(text)))  # noqa: S704 - of what was escaped before
+    return Markup(CODE.sub(r"<code>\1</code>", str(visible(text))))  # noqa: S704 - of what was escaped before
 
 
 def changed(text: str, before: str | None) -> Markup:

@@ -24,7 +24,7 @@ LONGEST_REASON = 300
 ENDED_SHOWN = 20
 
 Act = Literal["pause", "resume", "abort", "rollback"]
-Steer = Callable[[Act, str, str, str], str]  # act, feature, by, reason; returns what to tell
+Steer = Callable[[Act, str, str, str], str]  # act, name of the channel, by, reason; returns what to tell
 
 
 class Told(NamedTuple):
@@ -49,6 +49,7 @@ class _Wish(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     act: Act
+    rollout: str | None = Field(default=None, max_length=100)
     reason: str = Field(min_length=1, max_length=LONGEST_REASON)
 
 
@@ -76,7 +77,12 @@ def rollout_pages(sources: Sources, watch: Watch, steer: Steer) -> list[Page]:
             wish = _Wish.model_validate({**visit.body, "reason": str(visit.body.get("reason", "")).strip()})
         except ValidationError as error:
             raise Refusal(422, f"Give a reason of 1 to {LONGEST_REASON} characters; the ledger keeps it.") from error
-        return PlainTextResponse(steer(wish.act, visit.names["feature"], visit.session.person, wish.reason))
+        feature = visit.names["feature"]
+        rollout = find_rollout(sources, wish.rollout) if wish.rollout else None
+        if rollout is not None and rollout.feature != feature:
+            raise Refusal(404, "There is no rollout of this name.")
+        name = channel_of(rollout) if rollout else feature
+        return PlainTextResponse(steer(wish.act, name, visit.session.person, wish.reason))
 
     return [
         Page("/rollouts", "GET", show_all),
@@ -91,6 +97,11 @@ def find_rollout(sources: Sources, rollout_id: str) -> Rollout:
     if document is None:
         raise Refusal(404, "There is no rollout of this name.")
     return Rollout.model_validate(document.body)
+
+
+def channel_of(rollout: Rollout) -> str:
+    """The name of the channel that a rollout is on: the feature's, or that of a tenant or segment."""
+    return str(getattr(rollout, "channel", "") or rollout.feature)
 
 
 def rollouts_of(sources: Sources, feature: str) -> list[Rollout]:
@@ -121,6 +132,8 @@ def evidence_of(sources: Sources, watch: Watch, rollout: Rollout) -> dict[str, A
         "seen_share": users["canary"] / sum(users.values()) if sum(users.values()) else None,
         "course": course(look.course),
         "bars": bars(look.facts),
+        "mirrored": bars(look.mirrored),
+        "channel": channel_of(rollout),
         "effect": effect(look.facts, rollout.policy.margin) if is_weighed else None,
         "missing": look.facts.get("missing_canary_users"),
         "history": history_of(sources, rollout),
@@ -131,7 +144,7 @@ def evidence_of(sources: Sources, watch: Watch, rollout: Rollout) -> dict[str, A
 def history_of(sources: Sources, rollout: Rollout) -> list[Told]:
     """The moves of the channel that were about the candidate, and what people did to the rollout; newest first."""
     told = []
-    for before, after in pairwise(sources.channels.history(rollout.feature)):
+    for before, after in pairwise(sources.channels.history(channel_of(rollout))):
         event, subject = event_of(before, after)
         if subject == rollout.candidate_id and datetime.fromisoformat(after.at) >= rollout.started_at:
             share = f" for {after.share:.0%} of the users" if event == "canary" and after.share is not None else ""

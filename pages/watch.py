@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -28,12 +29,16 @@ class Point(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What is known at a time; `reasons` are those of the decision that a tick would make."""
+    """What is known at a time; `reasons` are those of the decision that a tick would make.
+
+    `mirrored` is what the last tick saw of mirrored requests, where the rollout began with those.
+    """
 
     at: datetime
     facts: dict[str, Any]
     reasons: tuple[str, ...]
     course: tuple[Point, ...]
+    mirrored: dict[str, Any]
 
 
 class Watch:
@@ -48,13 +53,13 @@ class Watch:
     def look(self, rollout: Rollout) -> Look:
         """The evidence of a rollout; of one that is over, what it ended on."""
         with self._lock:
-            known = self._seen.get(rollout.rollout_id)
+            before, fresh_until, seen = self._seen.get(rollout.rollout_id, (None, 0.0, None))
             if (
-                known is not None
-                and known[0] == rollout
-                and (rollout.state != "running" or time.monotonic() < known[1])
+                seen is not None
+                and before == rollout
+                and (rollout.state != "running" or time.monotonic() < fresh_until)
             ):
-                return known[2]
+                return seen
             began = time.monotonic()
             found = look(rollout, self._outcomes, datetime.now(UTC))
             took = time.monotonic() - began
@@ -64,18 +69,28 @@ class Watch:
 
 def look(rollout: Rollout, outcomes: Outcomes, now: datetime) -> Look:
     """The evidence by a time, with its course."""
+    mirrored = dict(getattr(rollout, "mirrored", {}))
+    last = tuple(line.partition(" ")[2] for line in rollout.log[-1:])  # a line begins with its time
+    if rollout.step < 0:  # before the first canary step: no user has met the candidate
+        return Look(now, {}, last, course_of(rollout, [], {}), mirrored)
     users = outcomes(rollout, now)
-    if rollout.state == "running":
+    if rollout.state == "running" and rollout.channel_version is not None:
         decision = decide_tick(rollout, users)
-        return Look(now, decision.evidence, decision.reasons, course_of(rollout, users))
-    counted = sum((rollout.evidence.get("users") or {}).values())  # what came later decided nothing
-    reasons = tuple(line.partition(" ")[2] for line in rollout.log[-1:])  # a line begins with its time
-    return Look(now, rollout.evidence, reasons, course_of(rollout, users[:counted]))
+        facts, reasons = decision.evidence, decision.reasons
+    else:
+        facts, reasons = rollout.evidence, last
+        users = users[: sum((facts.get("users") or {}).values())]  # what came later decided nothing
+    return Look(now, facts, reasons, course_of(rollout, users, facts), mirrored)
 
 
-def course_of(rollout: Rollout, users: Sequence[UserOutcome]) -> tuple[Point, ...]:
-    """How alarm and proof came to stand where they are, in at most `POINTS` points and the last one."""
-    evidence = Evidence(rollout.policy, alarms_from=rollout.started_at)
+def course_of(rollout: Rollout, users: Sequence[UserOutcome], facts: dict[str, Any]) -> tuple[Point, ...]:
+    """How alarm and proof came to stand where they are, in at most `POINTS` points and the last one.
+
+    The error is what the facts were weighed with: a stage before may have spent a part of the policy's.
+    """
+    needed = facts.get("log_wealth_needed")
+    policy = rollout.policy.model_copy(update={"alpha": math.exp(-needed)} if needed else {})
+    evidence = Evidence(policy, alarms_from=rollout.started_at)
     every = max(1, len(users) // POINTS)
     points = [Point(0, 0.0, 0.0)]
     for number, user in enumerate(users, 1):

@@ -27,7 +27,7 @@ from ratchet.rollouts import Rollout
 from ratchet.runs import Run, open_run
 from ratchet.settings import Settings
 from ratchet.store import open_store
-from tasks.rollout import start, tick
+from tasks.rollout import read, start, tick
 from tests.released import Machine
 
 CLONE = Path(__file__).resolve().parents[1]
@@ -74,13 +74,14 @@ class Place:
 
     def ask(self, pattern: str, rollout: Rollout, segment: str | None = None) -> None:
         """Users whose outcomes are decided: `C`/`c` a content and a discontent one of the canary, `S`/`s` of stable."""
+        share = read(self.session.store, self.session.channels, rollout.rollout_id).rollout.share
         for sign in pattern:
             self._users += 1
             at, user = self.later(0.05), f"u{self._users}"
             release = rollout.candidate_id if sign in "Cc" else rollout.champion_id
             asked = Input(messages=(Message(role="user", content="where is my card"),))
             facts: dict[str, Any] = {"interaction_id": f"i{user}", "feature": rollout.feature, "user_id": user}
-            facts |= {"release_id": release, "propensity": rollout.share if sign in "Cc" else 1 - rollout.share}
+            facts |= {"release_id": release, "propensity": share if sign in "Cc" else 1 - share}
             facts |= {"latency_ms": 400.0 + self._users % 90, "segment": segment}
             self.session.store.add_interactions([Interaction(**facts, at=at, input=asked, output=Output(content="y"))])
             said = {"feedback_id": f"f{user}", "interaction_id": f"i{user}", "kind": "thumb", "value": sign in "CS"}
