@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import threading
+import time
 import webbrowser
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,12 +14,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import httpx
+from rich.console import Console
 
 from pages.login import invitation, is_proof
 from ratchet import git
 from ratchet.errors import BadInput
 from ratchet.settings import Settings, read_secret
 
+READ_WITHIN_S = 5.0  # a browser has read the file of the link by then
 SECRET = "pages"  # noqa: S105 - its name
 
 
@@ -48,6 +51,20 @@ def is_running(settings: Settings) -> bool:
     except httpx.HTTPError:
         return False
     return answer.status_code == 200 and is_proof(read_secret(settings, SECRET), challenge, answer.text)
+
+
+def hand_out(settings: Settings, person: str, path: str, *, is_shown: bool) -> None:
+    """Tell a person the way into the pages that are served already, and open it where there is a screen."""
+    link = link_to(settings, settings.pages_url, person, path)
+    tell(f"open {link}\n  it works once, within ten minutes")
+    if is_shown:
+        with shown_in_browser(settings.home, link) as is_open:
+            time.sleep(READ_WITHIN_S if is_open else 0)
+
+
+def tell(text: str) -> None:
+    """Say something to the person at the terminal, beside what a command prints for programs."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
 
 
 @contextlib.contextmanager

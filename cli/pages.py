@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from starlette.applications import Starlette
 
 from cli.approve import answer
-from cli.links import SECRET, is_running, link_to, person_named, shown_in_browser
+from cli.links import SECRET, hand_out, is_running, link_to, person_named, shown_in_browser, tell
 from cli.review import end_of
 from cli.session import Session, open_session, short
 from pages.app import create_app
@@ -52,7 +51,6 @@ def pages(
 
     Example: [bold]ratchet pages[/bold]
     """
-    told = Console(stderr=True, highlight=False, soft_wrap=True)
     with open_session() as session, contextlib.ExitStack() as stack:
         settings = session.settings
         person = None if only_serve else person_named(settings, as_name)
@@ -61,12 +59,12 @@ def pages(
             if person is None:
                 return
             link = link_to(settings, address, person)
-            told.print(f"open {link}\n  it works once, within ten minutes", markup=False)
+            tell(f"open {link}\n  it works once, within ten minutes; Ctrl-C here ends the pages")
             if not no_browser:
                 stack.enter_context(shown_in_browser(settings.home, link))
 
         if person is not None and is_running(settings):
-            show(settings.pages_url)
+            hand_out(settings, person, "/", is_shown=not no_browser)
             return
         logins = Logins(read_secret(settings, SECRET), Keys(session.store.engine))
         host, port = address_in(settings.pages_url)

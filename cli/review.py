@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
 
-from cli.links import person_named, shown_in_browser
+from cli.links import hand_out, is_running, person_named, shown_in_browser, tell
 from cli.session import Json, console, neutral, open_session, print_json
 from ratchet.blind import Agreement, LabelBook
 from ratchet.desk import Desk
@@ -30,7 +31,6 @@ from ratchet.verdicts import FeedbackBook
 if TYPE_CHECKING:
     from pages.review import End
 
-PORT = 8603
 LISTED = 5  # bad rows that the terminal names; the rejects file names all
 
 
@@ -64,14 +64,17 @@ def review(  # noqa: PLR0913, PLR0917 - each is an option of the command
     export: Annotated[Path | None, typer.Option(help="write what is open to FILE.csv or FILE.jsonl instead")] = None,
     import_: Annotated[Path | None, typer.Option("--import", help="take decisions from such a file instead")] = None,
     file: Annotated[Path | None, typer.Option(help="the queue (default: the newest run's)")] = None,
-    port: Annotated[int, typer.Option(help="of the page; 0 takes a free one", min=0, max=65535)] = PORT,
+    port: Annotated[
+        int | None, typer.Option(help="of a server of its own; 0 takes a free one", min=0, max=65535)
+    ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="only print the link")] = False,
     as_json: Json = False,
 ) -> None:
     """Decide what the feedback on a feature leaves open, on a page of this machine; Ctrl-C ends it.
 
-    A decision is feedback of an agent, stored at once; what is left is there the next time. With --blind the labels go
-    to a file for `ratchet holdout add`, or are what `ratchet holdout refresh` makes the next holdout of.
+    Where the pages are served already (`ratchet up`), the link leads to them. A decision is feedback of an agent,
+    stored at once; what is left is there the next time. With --blind the labels go to a file for `ratchet holdout add`,
+    or are what `ratchet holdout refresh` makes the next holdout of.
     Example: [bold]ratchet review support_routing --as ana[/bold]
     """
     if export is not None and import_ is not None:
@@ -86,8 +89,12 @@ def review(  # noqa: PLR0913, PLR0917 - each is an option of the command
         desk = _open_desk(work, file)
         if export is not None:
             _export(work, desk, export, as_json=as_json)
+        elif file is None and port is None and is_running(session.settings):
+            way = f"/{'blind' if blind else 'review'}/{feature}"
+            hand_out(session.settings, work.reviewer, way, is_shown=not no_browser)
         else:
-            _serve(work, desk, port, is_shown=not no_browser, as_json=as_json)
+            at = urlsplit(session.settings.pages_url).port if port is None else port
+            _serve(work, desk, at or 0, is_shown=not no_browser, as_json=as_json)
 
 
 def _open_desk(work: _Review, file: Path | None) -> Desk:
@@ -137,11 +144,10 @@ def _serve(work: _Review, desk: Desk, port: int, *, is_shown: bool, as_json: boo
 def _say_where(work: _Review, desk: Desk, link: str) -> None:
     progress = desk.progress(work.reviewer)
     what = f"{work.feature.name}{', blind' if work.book.is_blind else ''}"
-    told = Console(stderr=True, highlight=False, soft_wrap=True)
-    told.print(f"review of {what} as {work.reviewer}: {progress.left} of {len(desk.items)} items left", markup=False)
+    tell(f"review of {what} as {work.reviewer}: {progress.left} of {len(desk.items)} items left")
     if progress.closed:
-        told.print(f"  {progress.closed} cannot be decided here: their interactions are not in the store", markup=False)
-    told.print(f"  open {link}\n  the link works once; Ctrl-C here ends the review", markup=False)
+        tell(f"  {progress.closed} cannot be decided here: their interactions are not in the store")
+    tell(f"  open {link}\n  the link works once; Ctrl-C here ends the review")
 
 
 def _summarise(work: _Review, desk: Desk, *, as_json: bool) -> None:

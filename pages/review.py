@@ -67,9 +67,7 @@ def review_pages(
         end: called when a reviewer comes to the end of a desk.
         now: the clock.
     """
-    return [
-        page for is_blind in (False, True) for page in _pages(is_blind, lambda f, b=is_blind: find_desk(f, b), end, now)
-    ]
+    return [page for is_blind in (False, True) for page in _pages(is_blind, find_desk, end, now)]
 
 
 def address_of(feature: str, *, is_blind: bool) -> str:
@@ -77,30 +75,30 @@ def address_of(feature: str, *, is_blind: bool) -> str:
     return f"/{'blind' if is_blind else 'review'}/{feature}"
 
 
-def _pages(is_blind: bool, find_desk: Callable[[str], Desk], end: Callable[[Desk], End], now: Now) -> list[Page]:
+def _pages(is_blind: bool, find_desk: Callable[[str, bool], Desk], end: Callable[[Desk], End], now: Now) -> list[Page]:
     def show(visit: Visit) -> Response:
-        desk, reviewer = find_desk(visit.names["feature"]), visit.session.person
+        desk, reviewer = find_desk(visit.names["feature"], is_blind), visit.session.person
         if "item" in visit.query:
             return _shown(desk, end, visit, _find(desk, visit.query["item"]))
         item = desk.first_skipped(reviewer) if "skipped" in visit.query else desk.first(reviewer)
         return _shown(desk, end, visit, item)
 
     def decide(visit: Visit) -> Response:
-        desk, wanted = find_desk(visit.names["feature"]), _read(_Decision, visit)
+        desk, wanted = find_desk(visit.names["feature"], is_blind), _read(_Decision, visit)
         item, reviewer = _find(desk, wanted.item), visit.session.person
         was_skipped = desk.is_skipped(item, reviewer)
         desk.decide(item, reviewer, wanted.value, now())
         return _shown(desk, end, visit, desk.next_after(item, reviewer, was_skipped=was_skipped))
 
     def skip(visit: Visit) -> Response:
-        desk, reviewer = find_desk(visit.names["feature"]), visit.session.person
+        desk, reviewer = find_desk(visit.names["feature"], is_blind), visit.session.person
         item = _find(desk, _read(_About, visit).item)
         was_skipped = desk.is_skipped(item, reviewer)
         desk.skip(item, reviewer)
         return _shown(desk, end, visit, desk.next_after(item, reviewer, was_skipped=was_skipped))
 
     def undo(visit: Visit) -> Response:
-        desk = find_desk(visit.names["feature"])
+        desk = find_desk(visit.names["feature"], is_blind)
         item = desk.undo(visit.session.person)
         if item is None:
             raise Refusal(409, "There is nothing before this that you decided or skipped.")

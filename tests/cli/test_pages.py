@@ -14,15 +14,17 @@ import pytest
 
 from benchmarks.scratch import free_port
 from ratchet.settings import Settings
-from tests.review_queue import CLONE
+from tests.review_queue import CLONE, write_rows
+
+ASKED = [{"role": "user", "content": "it is lost"}]
 
 
-def start(routing: Settings, url: str, *arguments: str) -> subprocess.Popen[str]:
+def start(routing: Settings, url: str, *arguments: str, command: str = "pages") -> subprocess.Popen[str]:
     kept = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     places = {"RATCHET_REPO": str(routing.repo), "RATCHET_HOME": str(routing.home), "RATCHET_PAGES_URL": url}
-    command = [sys.executable, "-m", "cli.main", "pages", "--as", "ana", *arguments]
+    line = [sys.executable, "-m", "cli.main", command, "--as", "ana", *arguments]
     environ = kept | places | {"PYTHONPATH": str(CLONE)}
-    return subprocess.Popen(command, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(line, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def link_in(told: str) -> str:
@@ -47,6 +49,9 @@ def test_it_serves_until_ctrl_c_and_a_second_call_gives_a_new_link_to_the_same_s
     again = start(routing, url)
     told = again.communicate(timeout=30)[1]
     assert again.returncode == 0 and log_in(link_in(told)).url.path == "/home"
+    write_rows(routing.repo / "data/routing/blind.jsonl", [{"item_id": "n0", "messages": ASKED}])
+    reviewing = start(routing, url, "routing", "--blind", command="review")
+    assert "/login?to=/blind/routing#" in reviewing.communicate(timeout=30)[1] and reviewing.returncode == 0
     server.send_signal(signal.SIGINT)
     assert server.wait(20) == 0
 
