@@ -41,6 +41,12 @@ class Look(NamedTuple):
     mirrored: dict[str, Any]
 
 
+class _Seen(NamedTuple):
+    rollout: Rollout
+    until: float
+    look: Look
+
+
 class Watch:
     """Looks at rollouts, at most every few seconds however many people watch. Several threads may."""
 
@@ -48,23 +54,31 @@ class Watch:
         """Watch what this tells of the users of a rollout by a time."""
         self._outcomes = outcomes
         self._lock = threading.Lock()
-        self._seen: dict[str, tuple[Rollout, float, Look]] = {}
+        self._seen: dict[str, _Seen] = {}
 
     def look(self, rollout: Rollout) -> Look:
-        """The evidence of a rollout; of one that is over, what it ended on."""
-        with self._lock:
-            before, fresh_until, seen = self._seen.get(rollout.rollout_id, (None, 0.0, None))
-            if (
-                seen is not None
-                and before == rollout
-                and (rollout.state != "running" or time.monotonic() < fresh_until)
-            ):
-                return seen
+        """The evidence of a rollout; of one that is over, what it ended on.
+
+        Who comes while it is being weighed gets what was seen last.
+        """
+        seen = self._seen.get(rollout.rollout_id)
+        if (
+            seen is not None
+            and seen.rollout == rollout
+            and (rollout.state != "running" or time.monotonic() < seen.until)
+        ):
+            return seen.look
+        if not self._lock.acquire(blocking=seen is None):
+            assert seen is not None
+            return seen.look
+        try:
             began = time.monotonic()
             found = look(rollout, self._outcomes, datetime.now(UTC))
-            took = time.monotonic() - began
-            self._seen[rollout.rollout_id] = (rollout, began + max(FRESH_S, REST * took), found)
+            rests = max(FRESH_S, REST * (time.monotonic() - began))
+            self._seen[rollout.rollout_id] = _Seen(rollout, time.monotonic() + rests, found)
             return found
+        finally:
+            self._lock.release()
 
 
 def look(rollout: Rollout, outcomes: Outcomes, now: datetime) -> Look:

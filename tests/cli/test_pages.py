@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import httpx
 import pytest
@@ -49,6 +50,15 @@ def test_it_serves_until_ctrl_c_and_a_second_call_gives_a_new_link_to_the_same_s
     again = start(routing, url)
     told = again.communicate(timeout=30)[1]
     assert again.returncode == 0 and log_in(link_in(told)).url.path == "/home"
+    server.send_signal(signal.SIGINT)
+    assert server.wait(20) == 0
+
+
+@pytest.mark.slow
+def test_review_leads_to_the_pages_where_they_run(routing: Settings) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    server = start(routing, url)
+    assert server.stderr is not None and server.stderr.readline()
     write_rows(routing.repo / "data/routing/blind.jsonl", [{"item_id": "n0", "messages": ASKED}])
     reviewing = start(routing, url, "routing", "--blind", command="review")
     assert "/login?to=/blind/routing#" in reviewing.communicate(timeout=30)[1] and reviewing.returncode == 0
@@ -56,18 +66,25 @@ def test_it_serves_until_ctrl_c_and_a_second_call_gives_a_new_link_to_the_same_s
     assert server.wait(20) == 0
 
 
-def test_another_server_on_its_port_gets_no_link(routing: Settings) -> None:
+def test_another_server_on_its_port_gets_no_link(ratchet, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        other.settimeout(20)
-        process = start(routing, f"http://127.0.0.1:{other.getsockname()[1]}")
-        connection = other.accept()[0]
-        asked = connection.recv(4000)
-        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-        told = process.communicate(timeout=30)[1]
-    assert process.returncode == 2 and "in use" in told and "login#" not in told
-    assert asked.startswith(b"GET /healthz/") and b"login" not in asked
+        monkeypatch.setenv("RATCHET_PAGES_URL", f"http://127.0.0.1:{other.getsockname()[1]}")
+
+        def answer() -> None:
+            connection = other.accept()[0]
+            asked.append(connection.recv(4000))
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+            connection.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        ended = ratchet("pages", "--as", "ana")
+        thread.join(10)
+    assert ended.status == 2 and "in use" in ended.err and "login#" not in ended.err
+    assert asked[0].startswith(b"GET /healthz/") and b"login" not in asked[0]
 
 
 @pytest.mark.parametrize("url", ["http://10.0.0.1:8603", "http://example.com:8603", "https://127.0.0.1:8603"])

@@ -51,6 +51,17 @@ def test_a_rollout_is_weighed_once_for_all_who_watch_and_again_when_it_changed()
     assert asked == ["", "ana"]
 
 
+def test_who_comes_while_it_is_weighed_sees_the_last_look() -> None:
+    watch, first, calls = Watch(lambda *_: calls.pop()()), ROLLOUT, []  # type: ignore[var-annotated]
+    calls += [
+        lambda: seen.append(watch.look(first.model_copy(update={"paused": "ben"}))) or outcomes(20),
+        lambda: outcomes(10),
+    ]  # type: ignore[func-returns-value]
+    seen = [watch.look(first)]
+    after = watch.look(first.model_copy(update={"paused": "ana"}))
+    assert seen[1] is seen[0] and after.course[-1].users == 20
+
+
 def test_of_a_rollout_that_is_over_only_what_decided_it_counts() -> None:
     evidence = decide_tick(ROLLOUT, outcomes(40)).evidence
     over = ROLLOUT.model_copy(
