@@ -130,6 +130,7 @@ _ADDRESSES = {
     "RATCHET_GATEWAY_URL": "",
     "RATCHET_MODELSERVER_URL": "",
     "RATCHET_VERIFIER_URL": "",
+    "RATCHET_PAGES_URL": "",
     "PREFECT_API_URL": "/api",
 }
 

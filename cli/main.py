@@ -21,6 +21,7 @@ from cli import (
     judge,
     key,
     log_evidence,
+    pages,
     people,
     plan,
     prompts,
@@ -63,6 +64,7 @@ plan.register(app)
 eval.register(app)
 ci.register(app)
 review.register(app)
+pages.register(app)
 scrub.register(app)
 audit.register(app)
 doctor.register(app)

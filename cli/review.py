@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shlex
-import threading
-import webbrowser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
 
+from cli.links import hand_out, is_running, person_named, shown_in_browser, tell
 from cli.session import Json, console, neutral, open_session, print_json
-from ratchet import git
 from ratchet.blind import Agreement, LabelBook
 from ratchet.desk import Desk
 from ratchet.errors import BadInput, NothingNew
 from ratchet.features import Feature, load_feature
 from ratchet.files import write_whole
-from ratchet.review import Item, find_queue, next_draw, read_items, to_target
+from ratchet.review import Book, Item, find_queue, next_draw, read_items, to_target
 from ratchet.settings import Settings
 from ratchet.sheets import SheetReport, read_decisions, write_sheet
 from ratchet.store import Store
 from ratchet.verdicts import FeedbackBook
 
-PORT = 8603
+if TYPE_CHECKING:
+    from pages.review import End
+
 LISTED = 5  # bad rows that the terminal names; the rejects file names all
 
 
@@ -50,9 +50,9 @@ class _Review:
     reviewer: str
 
     @property
-    def labelled(self) -> Path:
-        """Where blind labels are written for `ratchet holdout add`."""
-        return self.settings.home / "review" / f"{self.feature.name}-blind.jsonl"
+    def next(self) -> str:
+        """The command that takes up what was decided."""
+        return _next_command(self.settings, self.feature.name, is_blind=self.book.is_blind)
 
 
 def review(  # noqa: PLR0913, PLR0917 - each is an option of the command
@@ -64,14 +64,17 @@ def review(  # noqa: PLR0913, PLR0917 - each is an option of the command
     export: Annotated[Path | None, typer.Option(help="write what is open to FILE.csv or FILE.jsonl instead")] = None,
     import_: Annotated[Path | None, typer.Option("--import", help="take decisions from such a file instead")] = None,
     file: Annotated[Path | None, typer.Option(help="the queue (default: the newest run's)")] = None,
-    port: Annotated[int, typer.Option(help="of the page; 0 takes a free one", min=0, max=65535)] = PORT,
+    port: Annotated[
+        int | None, typer.Option(help="of a server of its own; 0 takes a free one", min=0, max=65535)
+    ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="only print the link")] = False,
     as_json: Json = False,
 ) -> None:
     """Decide what the feedback on a feature leaves open, on a page of this machine; Ctrl-C ends it.
 
-    A decision is feedback of an agent, stored at once; what is left is there the next time. With --blind the labels go
-    to a file for `ratchet holdout add`, or are what `ratchet holdout refresh` makes the next holdout of.
+    Where the pages are served already (`ratchet up`), the link leads to them. A decision is feedback of an agent,
+    stored at once; what is left is there the next time. With --blind the labels go to a file for `ratchet holdout add`,
+    or are what `ratchet holdout refresh` makes the next holdout of.
     Example: [bold]ratchet review support_routing --as ana[/bold]
     """
     if export is not None and import_ is not None:
@@ -79,15 +82,19 @@ def review(  # noqa: PLR0913, PLR0917 - each is an option of the command
     with open_session() as session:
         known = load_feature(session.settings.repo, feature)
         book = LabelBook(session.store, known) if blind else FeedbackBook(session.store, known)
-        work = _Review(session.settings, session.store, known, book, _reviewer(session.settings, as_name))
+        work = _Review(session.settings, session.store, known, book, person_named(session.settings, as_name))
         if import_ is not None:
             _import(work, import_, file, as_json=as_json)
             return
         desk = _open_desk(work, file)
         if export is not None:
             _export(work, desk, export, as_json=as_json)
+        elif file is None and port is None and is_running(session.settings):
+            way = f"/{'blind' if blind else 'review'}/{feature}"
+            hand_out(session.settings, work.reviewer, way, is_shown=not no_browser)
         else:
-            _serve(work, desk, port, is_shown=not no_browser, as_json=as_json)
+            at = urlsplit(session.settings.pages_url).port if port is None else port
+            _serve(work, desk, at or 0, is_shown=not no_browser, as_json=as_json)
 
 
 def _open_desk(work: _Review, file: Path | None) -> Desk:
@@ -109,62 +116,50 @@ def _serve(work: _Review, desk: Desk, port: int, *, is_shown: bool, as_json: boo
     """Serve the page until Ctrl-C, then say how far it came."""
     from pages.app import create_app
     from pages.login import Logins
-    from pages.review import HOME, End, review_pages
+    from pages.review import address_of, review_pages
     from pages.server import serve
 
     logins = Logins()
 
-    def end() -> End:
-        disputed, agreements = _finish(work, desk.items)
-        return End(_next_command(work), agreements, disputed)
+    def find_desk(feature: str, is_blind: bool) -> Desk:
+        if (feature, is_blind) != (work.feature.name, work.book.is_blind):
+            raise BadInput(f"this server has the one queue that it was started for; {feature!r} is another")
+        return desk
 
     with contextlib.ExitStack() as stack:
 
         def ready(address: str) -> None:
             link = f"{address}/login#{logins.invite(work.reviewer)}"
             _say_where(work, desk, link)
-            if is_shown and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-                page = stack.enter_context(_private_page(work.settings.home, link))
-                # In a thread: a browser of the terminal returns when it is closed, and needs the server until then.
-                threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
+            if is_shown:
+                stack.enter_context(shown_in_browser(work.settings.home, link))
 
-        serve(create_app(logins, review_pages(desk, end), HOME), port, on_ready=ready)
+        shown = review_pages(find_desk, lambda at_end: end_of(work.settings, at_end))
+        serve(
+            create_app(logins, shown, address_of(work.feature.name, is_blind=desk.book.is_blind)), port, on_ready=ready
+        )
     _summarise(work, desk, as_json=as_json)
 
 
 def _say_where(work: _Review, desk: Desk, link: str) -> None:
     progress = desk.progress(work.reviewer)
     what = f"{work.feature.name}{', blind' if work.book.is_blind else ''}"
-    told = Console(stderr=True, highlight=False, soft_wrap=True)
-    told.print(f"review of {what} as {work.reviewer}: {progress.left} of {len(desk.items)} items left", markup=False)
+    tell(f"review of {what} as {work.reviewer}: {progress.left} of {len(desk.items)} items left")
     if progress.closed:
-        told.print(f"  {progress.closed} cannot be decided here: their interactions are not in the store", markup=False)
-    told.print(f"  open {link}\n  the link works once; Ctrl-C here ends the review", markup=False)
-
-
-@contextlib.contextmanager
-def _private_page(home: Path, link: str) -> Iterator[str]:
-    """The address of a file that only this user reads and that leads to the link.
-
-    Everybody on this machine sees what a browser is started with, and the link holds the token.
-    """
-    path = home / "review" / f"open-{os.getpid()}.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as page:
-        page.write(f'<!doctype html><meta http-equiv="refresh" content="0;url={link}"><title>Ratchet</title>')
-    try:
-        yield path.as_uri()
-    finally:
-        path.unlink(missing_ok=True)
+        tell(f"  {progress.closed} cannot be decided here: their interactions are not in the store")
+    tell(f"  open {link}\n  the link works once; Ctrl-C here ends the review")
 
 
 def _summarise(work: _Review, desk: Desk, *, as_json: bool) -> None:
-    disputed, agreements = _finish(work, desk.items)
+    disputed, agreements = _finish(work.settings, work.feature.name, work.book, desk.items)
     progress, decided = desk.progress(work.reviewer), desk.decided[work.reviewer]
     facts = {"feature": work.feature.name, "reviewer": work.reviewer, "decided": decided, **progress._asdict()}
-    facts |= {"next": _next_command(work) if progress.done else None, "agreement": [a._asdict() for a in agreements]}
+    facts |= {"next": work.next if progress.done else None, "agreement": [a._asdict() for a in agreements]}
     if work.book.is_blind:
-        facts |= {"labelled_file": str(work.labelled) if progress.done else None, "disputed": disputed}
+        facts |= {
+            "labelled_file": str(_labelled(work.settings, work.feature.name)) if progress.done else None,
+            "disputed": disputed,
+        }
     if as_json:
         print_json(facts)
         return
@@ -177,23 +172,36 @@ def _summarise(work: _Review, desk: Desk, *, as_json: bool) -> None:
     if disputed:
         console.print(f"  {disputed} items stay out: as many votes for one label as for another", markup=False)
     if progress.done:
-        console.print(f"next: {_next_command(work)}", markup=False, soft_wrap=True)
+        console.print(f"next: {work.next}", markup=False, soft_wrap=True)
 
 
-def _finish(work: _Review, items: Sequence[Item]) -> tuple[int, list[Agreement]]:
+def end_of(settings: Settings, desk: Desk) -> End:
+    """What a reviewer is told at the end of a desk; what was labelled blind is written for `ratchet holdout add`."""
+    from pages.review import End
+
+    disputed, agreements = _finish(settings, desk.feature.name, desk.book, desk.items)
+    return End(_next_command(settings, desk.feature.name, is_blind=desk.book.is_blind), agreements, disputed)
+
+
+def _finish(settings: Settings, feature: str, book: Book, items: Sequence[Item]) -> tuple[int, list[Agreement]]:
     """Write what was labelled blind; how many items are in dispute, and how far the reviewers agree."""
-    if not isinstance(work.book, LabelBook):
+    if not isinstance(book, LabelBook):
         return 0, []
-    work.book.read()
-    return work.book.write(work.labelled, items).disputed, work.book.agreements(items)
+    book.read()
+    return book.write(_labelled(settings, feature), items).disputed, book.agreements(items)
 
 
-def _next_command(work: _Review) -> str:
-    if not work.book.is_blind:
-        return f"ratchet run {work.feature.name}"
-    if next_draw(work.settings, work.feature.name).is_file():
-        return f"ratchet holdout refresh {work.feature.name}"
-    return f"ratchet holdout add {work.feature.name} {shlex.quote(str(work.labelled))}"
+def _labelled(settings: Settings, feature: str) -> Path:
+    """Where blind labels are written for `ratchet holdout add`."""
+    return settings.home / "review" / f"{feature}-blind.jsonl"
+
+
+def _next_command(settings: Settings, feature: str, *, is_blind: bool) -> str:
+    if not is_blind:
+        return f"ratchet run {feature}"
+    if next_draw(settings, feature).is_file():
+        return f"ratchet holdout refresh {feature}"
+    return f"ratchet holdout add {feature} {shlex.quote(str(_labelled(settings, feature)))}"
 
 
 def _export(work: _Review, desk: Desk, path: Path, *, as_json: bool) -> None:
@@ -216,10 +224,10 @@ def _import(work: _Review, path: Path, file: Path | None, *, as_json: bool) -> N
     if report.refusals:
         rows = [{"where": r.where, "reason": r.reason, "id": r.record_id} for r in report.refusals]
         write_whole(rejects, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    _finish(work, sample)
+    _finish(work.settings, work.feature.name, work.book, sample)
     if as_json:
         facts = {k: v for k, v in vars(report).items() if k != "refusals"}
-        print_json(facts | {"rejects_file": str(rejects) if report.refusals else None, "next": _next_command(work)})
+        print_json(facts | {"rejects_file": str(rejects) if report.refusals else None, "next": work.next})
     else:
         _tell_import(work, path, report, rejects)
     if report.rows and report.rows == report.rejected.total():
@@ -235,7 +243,7 @@ def _tell_import(work: _Review, path: Path, report: SheetReport, rejects: Path) 
     if report.refusals:
         console.print(f"  listed in {rejects}", markup=False, soft_wrap=True)
     if report.stored:
-        console.print(f"next: {_next_command(work)}", markup=False, soft_wrap=True)
+        console.print(f"next: {work.next}", markup=False, soft_wrap=True)
 
 
 def _taker(work: _Review, sample: Sequence[Item]) -> Callable[[dict[str, Any]], bool]:
@@ -267,10 +275,3 @@ def _target(work: _Review, value: Any, item: Item | None) -> str:
         return to_target(work.feature, value, item)
     except (BadInput, TypeError) as error:  # without the value, which is somebody's text
         raise BadInput("the decision is nothing that the feature could serve; see output_schema") from error
-
-
-def _reviewer(settings: Settings, given: str | None) -> str:
-    name = given if given is not None else git.identity(settings.repo)[0]
-    if not name.strip() or len(name) > 100 or not name.isprintable():
-        raise BadInput("--as needs a name of 1 to 100 printable characters")
-    return name.strip()

@@ -1,4 +1,4 @@
-"""The real parts as processes of this one: Prefect server, model server, gateway, verifier and the served flows."""
+"""The real parts as processes of this one: Prefect server, model server, gateway, verifier, pages, served flows."""
 
 from __future__ import annotations
 
@@ -46,10 +46,8 @@ class Service:
 
 def services(settings: Settings, *, with_schedules: bool) -> list[Service]:
     """The parts in the order in which they start."""
-    prefect, model, gateway, verifier = (
-        urlsplit(url)
-        for url in (settings.prefect_api_url, settings.modelserver_url, settings.gateway_url, settings.verifier_url)
-    )
+    urls = (settings.prefect_api_url, settings.modelserver_url, settings.gateway_url)
+    prefect, model, gateway, verifier, pages = map(urlsplit, (*urls, settings.verifier_url, settings.pages_url))
     base_model = load_params(settings.repo / "params.yaml").base_model
     factory = ("-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--log-level", "warning")
     serve = ("-m", "flows.deployments", *(() if with_schedules else ("--no-schedules",)))
@@ -63,6 +61,7 @@ def services(settings: Settings, *, with_schedules: bool) -> list[Service]:
         ),
         _service("verifier", ("-m", "verifier", *_listen(verifier)), settings.verifier_url + "/healthz", verifier.port),
         _service("gateway", ("-m", "gateway", *_listen(gateway)), settings.gateway_url + "/healthz", gateway.port),
+        _service("pages", ("-m", "cli.main", "pages", "--serve"), settings.pages_url + "/healthz", pages.port),
         _service("flows", serve, None, None),
     ]
 
@@ -80,6 +79,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "RATCHET_GATEWAY_URL": settings.gateway_url,
         "RATCHET_MODELSERVER_URL": settings.modelserver_url,
         "RATCHET_VERIFIER_URL": settings.verifier_url,
+        "RATCHET_PAGES_URL": settings.pages_url,
         "PREFECT_API_URL": settings.prefect_api_url,
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_SERVER_API_HOST": prefect.hostname or "127.0.0.1",

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def up() -> None:
-    """Run Prefect server, model server, gateway, verifier and the scheduled flows until Ctrl-C.
+    """Run Prefect server, model server, gateway, verifier, the pages and the scheduled flows until Ctrl-C.
 
     Example: [bold]ratchet up[/bold]
     """
@@ -38,6 +38,7 @@ def up() -> None:
     with running(settings, with_schedules=True, say=console.print, log=log) as processes:
         console.print(f"[bold]ready[/bold]: Prefect UI {settings.prefect_api_url.removesuffix('/api')}")
         console.print(f"gateway {settings.gateway_url}/v1, model server {settings.modelserver_url}; Ctrl-C stops all")
+        console.print(f"pages for people {settings.pages_url}: `ratchet pages` logs you in")
         while not stopping.wait(0.5):
             ended = [name for name, process in processes.items() if process.poll() is not None]
             if ended:

@@ -19,6 +19,7 @@ UNSEEN = re.compile(
     "\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 WORD = re.compile(r"\w+|\s+|[^\w\s]")
+CODE = re.compile(r"`([^`<>]{1,200})`")
 MOST_WORDS = 600  # comparing takes time with the square of it
 ALIKE = 0.5  # below it marks would be all there is to see
 
@@ -36,6 +37,11 @@ def visible(text: str) -> Markup:
 def words(label: str) -> Markup:
     """A label for HTML that may break after each of its words."""
     return visible(label).replace("_", Markup("_<wbr>"))
+
+
+def spoken(text: str) -> Markup:
+    """A sentence of ours for HTML, what stands between backticks as code."""
+    return Markup(CODE.sub(r"<code>\1</code>", str(visible(text))))  # noqa: S704 - of what was escaped before
 
 
 def changed(text: str, before: str | None) -> Markup:
@@ -79,7 +85,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"visible": visible, "words": words, "changed": changed, "unseen": unseen}
+    environment.filters |= {"visible": visible, "words": words, "spoken": spoken, "changed": changed, "unseen": unseen}
     return environment
 
 

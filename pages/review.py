@@ -1,4 +1,7 @@
-"""The review page: one item at a time, decided by a key; what is shown next comes with the answer to a decision."""
+"""The review page: one item at a time, decided by a key; what is shown next comes with the answer to a decision.
+
+`/review/<feature>` is the queue of a feature, `/blind/<feature>` its blind sample.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ from pages.app import Page, Refusal, Visit
 from pages.render import page
 from ratchet.blind import Agreement
 from ratchet.desk import Desk
+from ratchet.keys import Role
 from ratchet.review import LONGEST_DECISION, Item
 
-HOME = "/review"
+REVIEWERS: frozenset[Role] = frozenset(("reviewer",))
 KEYS = "123456789bdefghilmnopqrtvwxyz"  # of labels; a c s u j k are commands
 LONG_TEXT = 1500  # characters; a longer passage is folded
 
@@ -53,45 +57,59 @@ class _Decision(_About):
     value: str = Field(max_length=LONGEST_DECISION)
 
 
-def review_pages(desk: Desk, end: Callable[[], End], now: Now = lambda: datetime.now(UTC)) -> list[Page]:
+def review_pages(
+    find_desk: Callable[[str, bool], Desk], end: Callable[[Desk], End], now: Now = lambda: datetime.now(UTC)
+) -> list[Page]:
     """The addresses of the review page.
 
     Args:
-        desk: the queue; it may be used elsewhere at the same time.
-        end: called when a reviewer comes to the end.
+        find_desk: the desk of a feature, and whether of its blind sample; raises where there is none.
+        end: called when a reviewer comes to the end of a desk.
+        now: the clock.
     """
+    return [page for is_blind in (False, True) for page in _pages(is_blind, find_desk, end, now)]
 
+
+def address_of(feature: str, *, is_blind: bool) -> str:
+    """Where the review page of a feature is."""
+    return f"/{'blind' if is_blind else 'review'}/{feature}"
+
+
+def _pages(is_blind: bool, find_desk: Callable[[str, bool], Desk], end: Callable[[Desk], End], now: Now) -> list[Page]:
     def show(visit: Visit) -> Response:
-        reviewer = visit.session.person
+        desk, reviewer = find_desk(visit.names["feature"], is_blind), visit.session.person
         if "item" in visit.query:
             return _shown(desk, end, visit, _find(desk, visit.query["item"]))
         item = desk.first_skipped(reviewer) if "skipped" in visit.query else desk.first(reviewer)
         return _shown(desk, end, visit, item)
 
     def decide(visit: Visit) -> Response:
-        wanted = _read(_Decision, visit)
+        desk, wanted = find_desk(visit.names["feature"], is_blind), _read(_Decision, visit)
         item, reviewer = _find(desk, wanted.item), visit.session.person
         was_skipped = desk.is_skipped(item, reviewer)
         desk.decide(item, reviewer, wanted.value, now())
         return _shown(desk, end, visit, desk.next_after(item, reviewer, was_skipped=was_skipped))
 
     def skip(visit: Visit) -> Response:
-        item, reviewer = _find(desk, _read(_About, visit).item), visit.session.person
+        desk, reviewer = find_desk(visit.names["feature"], is_blind), visit.session.person
+        item = _find(desk, _read(_About, visit).item)
         was_skipped = desk.is_skipped(item, reviewer)
         desk.skip(item, reviewer)
         return _shown(desk, end, visit, desk.next_after(item, reviewer, was_skipped=was_skipped))
 
     def undo(visit: Visit) -> Response:
+        desk = find_desk(visit.names["feature"], is_blind)
         item = desk.undo(visit.session.person)
         if item is None:
             raise Refusal(409, "There is nothing before this that you decided or skipped.")
         return _shown(desk, end, visit, item, is_again=True)
 
+    home = address_of("{feature}", is_blind=is_blind)
     return [
-        Page(HOME, "GET", show),
-        Page(f"{HOME}/decide", "POST", decide),
-        Page(f"{HOME}/skip", "POST", skip),
-        Page(f"{HOME}/undo", "POST", undo),
+        Page(home, "GET", show, REVIEWERS),
+        Page(f"{home}/decide", "POST", decide, REVIEWERS),
+        Page(f"{home}/skip", "POST", skip, REVIEWERS),
+        Page(f"{home}/undo", "POST", undo, REVIEWERS),
     ]
 
 
@@ -127,13 +145,15 @@ def _is_same(desk: Desk, target: str, output: str | None) -> bool:
     return target.strip() == output.strip() or (label is not None and label == desk.feature.label_of(output))
 
 
-def _shown(desk: Desk, end: Callable[[], End], visit: Visit, item: Item | None, *, is_again: bool = False) -> Response:
+def _shown(
+    desk: Desk, end: Callable[[Desk], End], visit: Visit, item: Item | None, *, is_again: bool = False
+) -> Response:
     """An item, or that nothing is left; the whole page, or the part of it that changes."""
     reviewer = visit.session.person
     facts: dict[str, Any] = {"desk": desk, "visit": visit, "progress": desk.progress(reviewer), "item": item}
     facts |= {"total": len(desk.items), "is_blind": desk.book.is_blind, "is_again": is_again, "long_text": LONG_TEXT}
-    facts["has_labels"] = bool(labels_of(desk))
-    facts |= _about(desk, item, reviewer) if item is not None else {"end": end()}
+    facts |= {"has_labels": bool(labels_of(desk)), "home": address_of(desk.feature.name, is_blind=desk.book.is_blind)}
+    facts |= _about(desk, item, reviewer) if item is not None else {"end": end(desk)}
     return page("work.html.j2" if visit.is_part else "review.html.j2", **facts)
 
 

@@ -7,11 +7,13 @@ import logging
 import socket
 import sys
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from ratchet.listen import address_of, listen
+from ratchet.errors import BadInput
+from ratchet.listen import address_of, is_loopback, listen
 
 HOST = "127.0.0.1"  # from another machine the pages are reached through `ssh -L`
 
@@ -28,20 +30,34 @@ class _Server(uvicorn.Server):
         self._on_ready()
 
 
-def serve(app: ASGIApp, port: int, *, on_ready: Callable[[str], None]) -> None:
+def address_in(url: str) -> tuple[str, int]:
+    """The host and port of an address of this machine.
+
+    Raises:
+        BadInput: it is not loopback's.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or HOST
+    if parts.scheme != "http" or not is_loopback(host):
+        raise BadInput(f"the pages listen on this machine only, and {url} is another; use `ssh -L` from elsewhere")
+    return HOST if host == "localhost" else host, parts.port or 80
+
+
+def serve(app: ASGIApp, port: int, *, host: str = HOST, on_ready: Callable[[str], None]) -> None:
     """Serve until a signal.
 
     Args:
         app: what is served.
         port: 0 takes a free one.
+        host: of loopback.
         on_ready: called with the address, as http://host:port, once it answers.
 
     Raises:
         PortInUse: something else listens there.
     """
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
-    with listen(HOST, port) as listener:
-        address = address_of(listener, HOST)
+    with listen(host, port) as listener:
+        address = address_of(listener, host)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has shut down
             _Server(configure(app), lambda: on_ready(address)).run(sockets=[listener])
 

@@ -22,6 +22,7 @@ KEYS = {
     "RATCHET_GATEWAY_URL": "the gateway (default: http://127.0.0.1:8600)",
     "RATCHET_MODELSERVER_URL": "the model server (default: http://127.0.0.1:8601; a stage starts its own unless set)",
     "RATCHET_VERIFIER_URL": "the approval verifier (default: http://127.0.0.1:8602)",
+    "RATCHET_PAGES_URL": "the pages for people, on loopback (default: http://127.0.0.1:8603)",
     "RATCHET_MODELSERVER_KEY": "bearer token that loading an adapter asks for (default: none, loopback only)",
     "RATCHET_JUDGE_URL": "an OpenAI-compatible endpoint for LLM-judge scorers, without /v1 (default: none)",
     "RATCHET_JUDGE_KEY": "bearer token of the judge's endpoint (default: none)",
@@ -52,6 +53,7 @@ class Settings:
     gateway_url: str
     modelserver_url: str
     verifier_url: str
+    pages_url: str
     prefect_api_url: str
     modelserver_is_given: bool = False
     modelserver_key: str | None = None
@@ -90,6 +92,7 @@ class Settings:
             gateway_url=_address(environ, "RATCHET_GATEWAY_URL", "http://127.0.0.1:8600"),
             modelserver_url=_address(environ, "RATCHET_MODELSERVER_URL", "http://127.0.0.1:8601"),
             verifier_url=_address(environ, "RATCHET_VERIFIER_URL", "http://127.0.0.1:8602"),
+            pages_url=_address(environ, "RATCHET_PAGES_URL", "http://127.0.0.1:8603"),
             prefect_api_url=_address(environ, "PREFECT_API_URL", "http://127.0.0.1:4200/api"),
             modelserver_is_given=bool(environ.get("RATCHET_MODELSERVER_URL")),
             modelserver_key=environ.get("RATCHET_MODELSERVER_KEY") or None,

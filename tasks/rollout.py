@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from ratchet.channels import Canary, Channels, ChannelState, Holdback, Move, Shadow, parts_of
 from ratchet.errors import BadInput, ChannelFrozen, RatchetError, StaleChannel, StaleRecord
+from ratchet.evidence import UserOutcome
 from ratchet.files import sha256_text
 from ratchet.ledger import Ledger
 from ratchet.outcomes import canary_draw, user_outcomes
@@ -26,7 +27,6 @@ from ratchet.rollouts import (
     KIND,
     SHADOW,
     Rollout,
-    TickDecision,
     catch_up,
     decide_shadow,
     decide_tick,
@@ -232,6 +232,21 @@ def note_moves(channels: Channels, ledger: Ledger, name: str) -> None:
         ledger.append_once(event, subject, **facts, by=after.by, reason=after.reason)
 
 
+def outcomes_of(store: Store, rollout: Rollout, *, now: datetime) -> list[UserOutcome]:
+    """The outcomes that are decided by now, of the users that a rollout's channel drew for both of its releases."""
+    tenant = parts_of(rollout.channel)[1]
+    return user_outcomes(
+        (i for _, i in store.interactions(rollout.feature, after_seq=rollout.after_seq, tenant=tenant)),
+        (f for _, _, f in store.feedback(rollout.feature, after_seq=rollout.after_feedback_seq, tenant=tenant)),
+        channel=rollout.channel,
+        drawn=canary_draw(rollout.champion_id, rollout.candidate_id),
+        window=timedelta(seconds=rollout.policy.outcome_window_s),
+        since=rollout.proof_from or rollout.started_at,
+        now=now,
+        output_schema=rollout.output_schema,
+    )
+
+
 def move_step(
     channels: Channels, found: Found, *, step: int | None, now: datetime, reason: str, by: str | None = None
 ) -> None:
@@ -267,7 +282,7 @@ def _step(store: Store, channels: Channels, ledger: Ledger, found: Found, now: d
         decision = decide_shadow(rollout, list(store.mirrored(rollout.rollout_id)), now=now)
         after = rollout.model_copy(update={"mirrored": decision.evidence})
     else:
-        decision = _weigh_users(store, rollout, now)
+        decision = decide_tick(rollout, outcomes_of(store, rollout, now=now))
         after = rollout.model_copy(update={"evidence": decision.evidence})
     steps = {"advance": rollout.step + 1, "promote": len(rollout.policy.steps), "rollback": None}
     try:
@@ -279,21 +294,6 @@ def _step(store: Store, channels: Channels, ledger: Ledger, found: Found, now: d
         return _report(rollout, "hold", (str(error) if isinstance(error, ChannelFrozen) else OVERTAKEN,))
     settle(store, channels, ledger, rollout.rollout_id, now=now)
     return _report(after, decision.action, decision.reasons)
-
-
-def _weigh_users(store: Store, rollout: Rollout, now: datetime) -> TickDecision:
-    tenant = parts_of(rollout.channel)[1]
-    outcomes = user_outcomes(
-        (i for _, i in store.interactions(rollout.feature, after_seq=rollout.after_seq, tenant=tenant)),
-        (f for _, _, f in store.feedback(rollout.feature, after_seq=rollout.after_feedback_seq, tenant=tenant)),
-        channel=rollout.channel,
-        drawn=canary_draw(rollout.champion_id, rollout.candidate_id),
-        window=timedelta(seconds=rollout.policy.outcome_window_s),
-        since=rollout.proof_from or rollout.started_at,
-        now=now,
-        output_schema=rollout.output_schema,
-    )
-    return decide_tick(rollout, outcomes)
 
 
 def _place(store: Store, channels: Channels, ledger: Ledger, found: Found, now: datetime) -> TickReport:

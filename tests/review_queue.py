@@ -17,12 +17,14 @@ import uvicorn
 
 from pages.app import create_app
 from pages.login import Logins
-from pages.review import HOME, End, review_pages
+from pages.review import End, address_of, review_pages
 from pages.server import configure
 from ratchet.blind import LabelBook
 from ratchet.desk import Desk
+from ratchet.errors import BadInput
 from ratchet.features import Feature
-from ratchet.listen import address_of, listen
+from ratchet.listen import address_of as listens_at
+from ratchet.listen import listen
 from ratchet.records import Feedback, Interaction, parse_feedback, parse_interaction, read_jsonl
 from ratchet.review import read_items
 from ratchet.store import Store
@@ -30,6 +32,7 @@ from ratchet.verdicts import FeedbackBook
 
 CLONE = Path(__file__).resolve().parents[1]
 CSRF = "X-CSRF-Token"
+HOME = address_of("support_routing", is_blind=False)
 
 
 @cache
@@ -98,6 +101,7 @@ class Served:
 
     def __init__(self, desk: Desk, address: str, logins: Logins) -> None:
         self.desk, self.address, self.logins = desk, address, logins
+        self.home = address_of(desk.feature.name, is_blind=desk.book.is_blind)
         self._clients: list[httpx.Client] = []
 
     def close(self) -> None:
@@ -111,18 +115,18 @@ class Served:
         client = httpx.Client(base_url=self.address, headers={"Origin": self.address})
         self._clients.append(client)
         assert client.post("/login", json={"token": self.logins.invite(person)}).status_code == 200
-        page = client.get(HOME).text
-        return Reviewer(client, page.split('name="csrf" content="')[1].split('"')[0])
+        page = client.get(self.home).text
+        return Reviewer(client, page.split('name="csrf" content="')[1].split('"')[0], self.home)
 
 
 class Reviewer:
     """A logged-in person."""
 
-    def __init__(self, client: httpx.Client, csrf: str) -> None:
-        self.client, self.csrf = client, csrf
+    def __init__(self, client: httpx.Client, csrf: str, home: str = HOME) -> None:
+        self.client, self.csrf, self.home = client, csrf, home
 
     def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
-        return self.client.post(f"{HOME}/{path}", json=body, headers={CSRF: self.csrf} | headers)
+        return self.client.post(f"{self.home}/{path}", json=body, headers={CSRF: self.csrf} | headers)
 
     def shown(self, answer: httpx.Response) -> str | None:
         """The id of the item that an answer shows; None at the end."""
@@ -134,7 +138,12 @@ def serving(desk: Desk) -> Iterator[Served]:
     """The real application behind a real socket."""
     logins = Logins()
 
-    def end() -> End:
+    def find_desk(feature: str, is_blind: bool) -> Desk:
+        if (feature, is_blind) != (desk.feature.name, desk.book.is_blind):
+            raise BadInput(f"{feature[:40]} has no such queue")
+        return desk
+
+    def end(desk: Desk) -> End:
         if not isinstance(desk.book, LabelBook):
             return End("ratchet run support_routing", (), 0)
         desk.book.read()
@@ -143,11 +152,12 @@ def serving(desk: Desk) -> Iterator[Served]:
         )
 
     listener: socket.socket = listen("127.0.0.1", 0)
-    app = create_app(logins, review_pages(desk, end), HOME)
+    home = address_of(desk.feature.name, is_blind=desk.book.is_blind)
+    app = create_app(logins, review_pages(find_desk, end), home)
     server = uvicorn.Server(configure(app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    served = Served(desk, address_of(listener, "127.0.0.1"), logins)
+    served = Served(desk, listens_at(listener, "127.0.0.1"), logins)
     try:
         yield served
     finally:

@@ -4,6 +4,7 @@
 const work = document.getElementById("work");
 const trouble = document.getElementById("trouble");
 const help = document.getElementById("help");
+const home = work.dataset.home;
 const csrf = document.querySelector("meta[name=csrf]").content;
 const drafts = new Map(); // texts that were begun and not saved, by item
 let isBusy = false;
@@ -42,7 +43,7 @@ function show(html) {
 
 function arrive() {
   const { item: id } = item().dataset;
-  history.replaceState(null, "", id ? `/review?item=${encodeURIComponent(id)}` : "/review");
+  history.replaceState(null, "", id ? `${home}?item=${encodeURIComponent(id)}` : home);
   const text = find("textarea");
   if (text && drafts.has(id)) text.value = drafts.get(id);
   window.scrollTo(0, 0);
@@ -60,7 +61,7 @@ function decide(value) {
   drafts.delete(id);
   const text = find("textarea");
   if (text) text.defaultValue = text.value;
-  ask("/review/decide", { item: id, value });
+  ask(`${home}/decide`, { item: id, value });
 }
 
 const acts = {
@@ -70,8 +71,8 @@ const acts = {
     find("textarea").value = button.dataset.value;
     find("textarea").focus();
   },
-  skip: () => ask("/review/skip", { item: item().dataset.item }),
-  undo: () => ask("/review/undo", {}),
+  skip: () => ask(`${home}/skip`, { item: item().dataset.item }),
+  undo: () => ask(`${home}/undo`, {}),
   help: () => (help.open ? help.close() : help.showModal()),
 };
 

@@ -185,7 +185,8 @@ def log_in(link: str) -> Reviewer:
     address, token = link.split("/login#")
     client = httpx.Client(base_url=address, headers={"Origin": address})
     assert client.post("/login", json={"token": token}).status_code == 200
-    return Reviewer(client, client.get("/review").text.split('name="csrf" content="')[1].split('"')[0])
+    page = client.get("/", follow_redirects=True)
+    return Reviewer(client, page.text.split('name="csrf" content="')[1].split('"')[0], page.url.path)
 
 
 def test_command_serves_until_ctrl_c_and_tells_how_far_it_came(queue: Path, routing: Settings, store: Store) -> None:

@@ -29,7 +29,8 @@ def free_port() -> int:
 def test_port_in_use_ends_with_2_before_anything_starts(
     ratchet, routing: Settings, monkeypatch: pytest.MonkeyPatch, taken_port: int, key: str
 ) -> None:
-    for name in ("PREFECT_API_URL", "RATCHET_GATEWAY_URL", "RATCHET_MODELSERVER_URL", "RATCHET_VERIFIER_URL"):
+    urls = ("GATEWAY", "MODELSERVER", "VERIFIER", "PAGES")
+    for name in ("PREFECT_API_URL", *(f"RATCHET_{url}_URL" for url in urls)):
         monkeypatch.setenv(name, f"http://127.0.0.1:{taken_port if name == key else free_port()}")
     ended = ratchet("up")
     assert ended.status == 2 and f"port {taken_port} of " in ended.err and "`ratchet doctor`" in ended.err

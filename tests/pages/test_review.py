@@ -110,17 +110,17 @@ def test_item_of_an_unknown_interaction_can_only_be_taken_along(
 
 def test_free_text_is_prefilled_edited_and_stored(written: Served, demo_store: Store) -> None:
     ana, item = written.log_in(), written.desk.items[0]
-    assert "<textarea" in ana.client.get(HOME).text
+    assert "<textarea" in ana.client.get(written.home).text
     better = "It costs £5.\r\nFree if the chip failed."
     assert ana.post("decide", {"item": item.item_id, "value": better}).status_code == 200
     assert decided(demo_store, "help_answers")[item.interaction_id] == better
-    assert "Free if the chip failed." in ana.client.get(f"{HOME}?item={item.item_id}").text
+    assert "Free if the chip failed." in ana.client.get(f"{written.home}?item={item.item_id}").text
 
 
 def test_what_another_reviewer_wrote_is_shown(written: Served) -> None:
     ana, ben, item = written.log_in("ana"), written.log_in("<b>ben"), written.desk.items[0]
     ben.post("decide", {"item": item.item_id, "value": "It is <i>free</i>."})
-    page = ana.client.get(f"{HOME}?item={item.item_id}").text
+    page = ana.client.get(f"{written.home}?item={item.item_id}").text
     assert "&lt;b&gt;ben wrote:" in page and "It is &lt;i&gt;free&lt;/i&gt;." in page and "You decided" not in page
 
 
@@ -133,7 +133,7 @@ def test_accepted_answer_is_the_answer_to_the_letter(written: Served, demo_store
 def test_blind_page_shows_neither_answer_nor_suggestion(blind: Served) -> None:
     ana = blind.log_in()
     for item in blind.desk.items:
-        page = ana.client.get(f"{HOME}?item={item.item_id}").text
+        page = ana.client.get(f"{blind.home}?item={item.item_id}").text
         assert not any(
             word in page for word in ("the answer", "Suggested", "weight", "unsure", "data-first", "answered")
         )
@@ -146,7 +146,7 @@ def test_blind_labels_of_two_are_independent_and_their_agreement_is_shown_at_the
     for item, one in zip(blind.desk.items, labels["ana"], strict=True):
         end = ana.post("decide", {"item": item.item_id, "value": one})
     assert "kappa" not in end.text
-    assert "decided" not in ben.client.get(f"{HOME}?item={blind.desk.items[0].item_id}").text.split("<main")[1]
+    assert "decided" not in ben.client.get(f"{blind.home}?item={blind.desk.items[0].item_id}").text.split("<main")[1]
     for item, one in zip(blind.desk.items, labels["ben"], strict=True):
         end = ben.post("decide", {"item": item.item_id, "value": one})
     assert (
