@@ -95,7 +95,6 @@ def _opened(
                 open_telemetry(settings.otlp_url) as telemetry,
             ):
                 log = DurableLog(store, limits, StoragePrivacy(settings, store).scrub)
-                log.start()
                 copying = asyncio.create_task(copy_channels(settings)) if settings.store_uri else None
                 access = Access(Keys(store.engine), is_required=settings.keys_are_required)
                 mirror = Mirror(limits)
