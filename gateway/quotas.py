@@ -19,6 +19,7 @@ from ratchet.records import Interaction
 from ratchet.store import Store
 from ratchet.tenants import Tenant, load_tenants
 
+NO_RULES = Tenant()
 LOOK_S = 1.0  # how old the reading of the tenants' file may be
 SUM_S = 30.0
 
