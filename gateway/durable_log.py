@@ -85,7 +85,8 @@ class DurableLog:
                 entry = _Entry(record, asyncio.get_running_loop().create_future())
                 self._queue.append(entry)
                 if self._idle.is_set():
-                    self._write_next()
+                    self._idle.clear()
+                    asyncio.get_running_loop().call_soon(self._write_next)  # what is ready beside it goes along
                 return await entry.outcome
         except TimeoutError as error:
             raise _not_stored() from error
@@ -101,7 +102,6 @@ class DurableLog:
         if not batch:
             self._idle.set()
             return
-        self._idle.clear()
         self._writer.submit(self._write_batch, batch, asyncio.get_running_loop())
 
     def _write_batch(self, batch: Sequence[_Entry], loop: asyncio.AbstractEventLoop) -> None:
@@ -119,7 +119,7 @@ class DurableLog:
                 entry.outcome.set_result(outcome)
             else:
                 entry.outcome.set_exception(outcome)
-        self._write_next()
+        asyncio.get_running_loop().call_soon(self._write_next)
 
     def _write(self, records: Sequence[Record]) -> list[bool | Refusal]:
         """Write a batch in the writer thread; an outcome per record, in their order."""

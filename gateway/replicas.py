@@ -101,6 +101,7 @@ class Backend:
         Raises:
             BackendFailed: as for `complete`; once the stream has begun nothing is tried again.
         """
+
         async def take(response: aiohttp.ClientResponse, replica: Replica) -> Opened:
             return Opened(response, replica, ask.breaker)
 
