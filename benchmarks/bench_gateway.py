@@ -1,4 +1,5 @@
-"""What the gateway adds to a call: latency and throughput beside direct calls, a bare proxy and other gateways; memory.
+"""What the gateway adds to a call: latency and throughput beside direct calls, a bare proxy and other gateways;
+its memory; what a moved channel and a rollback do to requests.
 
 python -m benchmarks.bench_gateway [--quick] [--json] [--peers FOLDER]
 
@@ -30,6 +31,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from benchmarks.channel_moves import SLOW_S, roll_back_under_load, time_moves
 from benchmarks.load import load, pin
 from benchmarks.peer_gateways import PEERS, find_peer
 from benchmarks.report import Result, say
@@ -42,6 +44,7 @@ from ratchet.settings import Settings
 
 MESSAGES = [{"role": "user", "content": "My card has not arrived yet, and I ordered it two weeks ago."}]
 CONCURRENCY = (1, 16, 64)
+FEATURE = "helping"
 
 
 @dataclass
@@ -55,6 +58,7 @@ class Target:
     streams: bool = True
     latencies: dict[str, list[float]] = field(default_factory=dict)
     rates: dict[str, list[float]] = field(default_factory=dict)
+    cpu: dict[str, list[float]] = field(default_factory=dict)  # seconds of each burst, for each of its requests
 
     def body(self, is_streamed: bool) -> bytes:
         """The request."""
@@ -87,9 +91,10 @@ def main() -> int:
         )
         ours = next(target for target in targets if target.name == "ratchet")
         memory = measure_memory(ours, 3_000 if options.quick else 100_000)
+        moved = measure_moves(Path(folder), ours, stack, moves=30 if options.quick else 300)
         told = {target.name: figures(target, direct) for target in targets}
     floor = [round(float(ms), 3) for ms in np.percentile(np.array(commits) * 1000, (50, 95, 99))]
-    result.figures = {"targets": told, "one_commit_ms_p50_p95_p99": floor, "skipped": skipped, "memory": memory}
+    result.figures = {"targets": told, "one_commit_ms_p50_p95_p99": floor, "skipped": skipped, "memory": memory} | moved
     add_aims(result, options.quick)
     result.finish(as_json=options.json)
     return 0
@@ -163,7 +168,7 @@ def proxies(folder: Path, upstream: str) -> Iterator[list[Target]]:
     with started(bare_command, core=1) as bare, started(ours_command, core=1, environ=environ) as ours:
         yield [
             Target("bare proxy", f"{bare.url}/v1/chat/completions", "tiny", bare.process),
-            Target("ratchet", f"{ours.url}/v1/chat/completions", "helping", ours.process),
+            Target("ratchet", f"{ours.url}/v1/chat/completions", FEATURE, ours.process),
         ]
 
 
@@ -172,20 +177,26 @@ def prepare(folder: Path, upstream: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RATCHET_")}
     ours = {"RATCHET_REPO": str(folder), "RATCHET_HOME": str(folder / "home"), "RATCHET_MODELSERVER_URL": upstream}
     settings = Settings.from_env(ours)
-    release = Release(
-        feature="helping",
-        base_model=BaseModelRef(name="tiny", digest="none"),
-        prompt=Prompt(text="You help customers of a bank."),
-        decoding=Decoding(),
-        policy=ReleasePolicy(scorer="token_f1"),
-    )
-    (folder / "candidate").mkdir()
-    write_candidate(folder / "candidate", release)
-    release_id = ReleaseStore(settings.releases_dir).put(folder / "candidate")
-    Channels(settings.channels_dir).begin(
-        "helping", release_id, at=datetime.now(UTC), by="bench", reason="the first release"
-    )
+    first, _ = put_releases(settings, folder)
+    Channels(settings.channels_dir).begin(FEATURE, first, at=datetime.now(UTC), by="bench", reason="the first release")
     return kept | ours | {"PYTHONPATH": str(REPO)}
+
+
+def put_releases(settings: Settings, folder: Path) -> tuple[str, str]:
+    """Two releases that differ in their prompts, in the store; their ids, the same each time."""
+    found = []
+    for text in ("You help customers of a bank.", "You help the customers of a bank."):
+        candidate = Path(tempfile.mkdtemp(dir=folder))
+        release = Release(
+            feature=FEATURE,
+            base_model=BaseModelRef(name="tiny", digest="none"),
+            prompt=Prompt(text=text),
+            decoding=Decoding(),
+            policy=ReleasePolicy(scorer="token_f1"),
+        )
+        write_candidate(candidate, release)
+        found.append(ReleaseStore(settings.releases_dir).put(candidate))
+    return found[0], found[1]
 
 
 def measure(targets: list[Target], *, rounds: int, requests: int, folder: Path) -> list[float]:
@@ -224,6 +235,7 @@ def bare_commits(path: Path, n: int) -> list[float]:
 
 def run_one(target: Target, is_streamed: bool, concurrency: int, requests: int, *, is_kept: bool) -> None:
     """One burst; a failed request ends the benchmark."""
+    before = cpu_s(target.process)
     done = asyncio.run(load(target.url, target.body(is_streamed), concurrency=concurrency, requests=requests))
     if done.failed:
         raise RuntimeError(f"{target.name}: {done.failed} of {requests} requests failed")
@@ -231,6 +243,7 @@ def run_one(target: Target, is_streamed: bool, concurrency: int, requests: int, 
         case = name_of(is_streamed, concurrency)
         target.latencies.setdefault(case, []).extend(done.latencies_s)
         target.rates.setdefault(case, []).append(requests / done.seconds)
+        target.cpu.setdefault(case, []).append((cpu_s(target.process) - before) / requests)
 
 
 def name_of(is_streamed: bool, concurrency: int) -> str:
@@ -247,10 +260,20 @@ def figures(target: Target, direct: Target) -> dict[str, Any]:
             "ms_p50_p95_p99": [round(float(ms), 3) for ms in own],
             "added_ms_p50_p95_p99": [round(float(a - b), 3) for a, b in zip(own, base, strict=True)],
             "rps": round(median(target.rates[case]), 1),
+            "cpu_ms_per_request": round(median(target.cpu[case]) * 1000, 3) if target.process else None,
         }
     if target.process is not None:
         found["rss_mib"] = round(rss_mib(target.process), 1)
     return found
+
+
+def cpu_s(process: subprocess.Popen[bytes] | None) -> float:
+    """Processor time of a process and its children; of two servers, the figure that a busy machine changes least."""
+    if process is None:
+        return 0.0
+    root = psutil.Process(process.pid)
+    spent = [one.cpu_times() for one in [root, *root.children(recursive=True)]]
+    return float(sum(times.user + times.system for times in spent))
 
 
 def rss_mib(process: subprocess.Popen[bytes]) -> float:
@@ -270,9 +293,28 @@ def measure_memory(ours: Target, requests: int) -> dict[str, Any]:
     return {"requests": requests, "rss_mib": readings, "grown_mib_in_second_half": round(readings[-1] - readings[4], 1)}
 
 
+def measure_moves(folder: Path, ours: Target, stack: ExitStack, *, moves: int) -> dict[str, Any]:
+    """Channel moves seen by our gateway, and a rollback under a second one whose upstream takes its time."""
+    folder = folder / "slow"
+    folder.mkdir()
+    slow = stack.enter_context(started([sys.executable, "-m", "benchmarks.load", "PORT", str(SLOW_S)], core=0))
+    environ = prepare(folder, slow.url)
+    settings = Settings.from_env({name: value for name, value in environ.items() if name.startswith("RATCHET_")})
+    server = stack.enter_context(started([sys.executable, "-m", "gateway", "--port", "PORT"], core=1, environ=environ))
+    url = f"{server.url}/v1/chat/completions"
+    back = roll_back_under_load(
+        Channels(settings.channels_dir), FEATURE, put_releases(settings, folder), url, ours.body(False)
+    )
+    settings = Settings.from_env({"RATCHET_REPO": str(folder.parent), "RATCHET_HOME": str(folder.parent / "home")})
+    both = put_releases(settings, folder)
+    seen = time_moves(Channels(settings.channels_dir), FEATURE, both, ours.url, moves=moves)
+    say(f"a moved channel is seen after {seen['ms_p99']} ms (p99); {back['errors']} errors in a rollback")
+    return {"channel_move": seen, "rollback": back}
+
+
 def add_aims(result: Result, is_quick: bool) -> None:
     """What the figures should be."""
-    found, memory = result.figures["targets"], result.figures["memory"]
+    found, memory, seen = (result.figures[name] for name in ("targets", "memory", "channel_move"))
     ours, bare, peer = found["ratchet"], found["bare proxy"], found.get("mlflow")
     for case in (name_of(False, 64), name_of(True, 64)):
         share = round(ours[case]["rps"] / bare[case]["rps"], 2)
@@ -284,6 +326,9 @@ def add_aims(result: Result, is_quick: bool) -> None:
         result.aim(f"added p50, ms ({case})", aim=1.0, got=added, met=added <= 1.0)
         beyond = round(added - result.figures["one_commit_ms_p50_p95_p99"][0], 3)
         result.aim(f"added p50 beyond one commit to this disk, ms ({case})", aim=1.0, got=beyond, met=beyond <= 1.0)
+    result.aim("channel move seen by the gateway, p99 ms", aim=1000, got=seen["ms_p99"], met=seen["ms_p99"] <= 1000)
+    errors = result.figures["rollback"]["errors"]
+    result.aim("errors in a rollback with 500 requests in flight", aim=0, got=errors, met=errors == 0)
     grown = memory["grown_mib_in_second_half"]
     aim = "MiB grown in the second half of 100,000 requests"
     result.aim(aim, aim=8, got=grown, met=None if is_quick else grown <= 8)

@@ -25,6 +25,10 @@ class Load(NamedTuple):
 class Upstream(asyncio.Protocol):
     """Answers each POST with one completion, or with a stream of 20 chunks where the body asks for one."""
 
+    def __init__(self, delay_s: float = 0.0) -> None:
+        """It answers `delay_s` after a request."""
+        self._delay_s = delay_s
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the connection."""
         self._transport = transport
@@ -40,7 +44,11 @@ class Upstream(asyncio.Protocol):
             if len(self._rest) < split + 4 + length:
                 return
             body, self._rest = self._rest[split + 4 : split + 4 + length], self._rest[split + 4 + length :]
-            self._transport.write(STREAM if b'"stream":true' in body.replace(b" ", b"") else WHOLE)  # type: ignore[attr-defined]
+            answer = STREAM if b'"stream":true' in body.replace(b" ", b"") else WHOLE
+            if self._delay_s:
+                asyncio.get_running_loop().call_later(self._delay_s, self._transport.write, answer)  # type: ignore[attr-defined]
+            else:
+                self._transport.write(answer)  # type: ignore[attr-defined]
 
 
 def _whole() -> bytes:
@@ -118,8 +126,8 @@ async def _read_answer(reader: asyncio.StreamReader) -> bool:
     return head.startswith(b"http/1.1 200")
 
 
-async def _serve_upstream(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port)
+async def _serve_upstream(port: int, delay_s: float) -> None:
+    server = await asyncio.get_running_loop().create_server(lambda: Upstream(delay_s), "127.0.0.1", port)
     async with server:
         await server.serve_forever()
 
@@ -132,4 +140,4 @@ def pin(core: int) -> None:
 
 if __name__ == "__main__":
     pin(0)
-    asyncio.run(_serve_upstream(int(sys.argv[1])))
+    asyncio.run(_serve_upstream(int(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 0.0))

@@ -7,14 +7,15 @@ import os
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
-from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.datastructures import Headers
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -52,17 +53,15 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 PROBE_S = 2.0
 
 
-def create_app(settings: Settings, limits: Limits = Limits()) -> FastAPI:  # noqa: B008 - frozen
+def create_app(settings: Settings, limits: Limits = Limits()) -> Starlette:  # noqa: B008 - frozen
     """The gateway on the channels, releases and store of these settings.
 
     Raises:
         SettingsInvalid: the backends file is malformed.
     """
-    app = FastAPI(
-        title="Ratchet gateway",
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
+    return Starlette(
+        middleware=[Middleware(_LocalOnly, is_remote_allowed=settings.remote_is_allowed)],
+        exception_handlers={HTTPException: _unknown_path},
         lifespan=_opened(settings, limits, load_backends(settings, os.environ)),
         routes=[
             _route("/v1/chat/completions", complete_chat, "POST", "ask"),
@@ -78,16 +77,13 @@ def create_app(settings: Settings, limits: Limits = Limits()) -> FastAPI:  # noq
             _route("/metrics", _metrics, "GET", "metrics"),
         ],
     )
-    app.add_exception_handler(HTTPException, _unknown_path)
-    app.add_middleware(_LocalOnly, is_remote_allowed=settings.remote_is_allowed)
-    return app
 
 
 def _opened(
     settings: Settings, limits: Limits, config: BackendsConfig
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
         read_secret(settings, SECRET)  # made now, so that whoever sets up the helpdesk finds it
         with open_store(settings.database_url) as store:
             async with (
@@ -95,7 +91,6 @@ def _opened(
                 open_telemetry(settings.otlp_url) as telemetry,
             ):
                 log = DurableLog(store, limits, StoragePrivacy(settings, store).scrub)
-                log.start()
                 copying = asyncio.create_task(copy_channels(settings)) if settings.store_uri else None
                 access = Access(Keys(store.engine), is_required=settings.keys_are_required)
                 mirror = Mirror(limits)
@@ -189,9 +184,13 @@ class _LocalOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            headers = Headers(scope=scope)
-            host, origin = headers.get("host", ""), headers.get("origin")
-            is_foreign = not self._is_remote_allowed and _hostname(host) not in LOOPBACK
+            host = origin = None
+            for name, value in scope["headers"]:
+                if name == b"host" and host is None:
+                    host = value.decode("latin-1")
+                elif name == b"origin" and origin is None:
+                    origin = value.decode("latin-1")
+            is_foreign = not self._is_remote_allowed and _hostname(host or "") not in LOOPBACK
             if is_foreign or (origin is not None and urlsplit(origin).netloc != host):
                 refusal = Refusal(403, "foreign_origin", "this gateway answers this machine's own programs only")
                 await refusal.response()(scope, receive, send)
@@ -199,6 +198,7 @@ class _LocalOnly:
         await self._app(scope, receive, send)
 
 
+@lru_cache(maxsize=64)
 def _hostname(host: str) -> str | None:
     try:
         return urlsplit(f"//{host}").hostname

@@ -161,9 +161,13 @@ async def open_backends(config: BackendsConfig, limits: Limits, *, allow_private
     Raises:
         SettingsInvalid: a provider outside whose address is a number of a private network.
     """
-    ours = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=limits.connections), trust_env=False)
+    nobodys = aiohttp.DummyCookieJar()  # what one tenant's answer sets must not go out with another's request
+    near = aiohttp.TCPConnector(limit=limits.connections)
     judged = aiohttp.TCPConnector(limit=limits.connections, resolver=None if allow_private else _PublicResolver())
-    async with ours, aiohttp.ClientSession(connector=judged, trust_env=False) as outside:
+    async with (
+        aiohttp.ClientSession(connector=near, cookie_jar=nobodys, trust_env=False) as ours,
+        aiohttp.ClientSession(connector=judged, cookie_jar=nobodys, trust_env=False) as outside,
+    ):
         backends: dict[str, Backend] = {}
         for name, one in config.backends.items():
             if one.preset.is_hosted and not allow_private:

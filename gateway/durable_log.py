@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -26,35 +27,28 @@ class _Entry(NamedTuple):
 
 
 class DurableLog:
-    """A bounded queue in front of the store; a full queue makes its callers wait."""
+    """A bounded queue in front of the store; a full queue makes its callers wait.
+
+    While the writer's thread commits one batch the next one gathers; the queue itself belongs to the event loop.
+    """
 
     def __init__(self, store: Store, limits: Limits, scrub: Callable[[Record], Record] = lambda record: record) -> None:
-        """Call `start` inside the event loop before the first record.
-
-        Args:
-            store: where records go.
-            limits: how many wait, and how long.
-            scrub: what is stored of a record; called in the writer's thread, so that no way in can pass it by.
-        """
+        """`scrub` gives what is stored of a record; called in the writer's thread, so that no way in can pass it by."""
         self._store = store
         self._scrub = scrub
         self._limits = limits
-        self._queue: asyncio.Queue[_Entry] = asyncio.Queue(limits.log_capacity)
+        self._queue: deque[_Entry] = deque()
+        self._room = asyncio.Semaphore(limits.log_capacity)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="durable-log")
         self._pending: set[asyncio.Task[bool]] = set()
-        self._loop: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin writing."""
-        self._loop = asyncio.create_task(self._write_batches())
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def close(self) -> None:
         """Write what waits, then stop."""
         if self._pending:
             await asyncio.gather(*self._pending, return_exceptions=True)
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+        await self._idle.wait()
         self._writer.shutdown()
 
     async def append(self, record: Record) -> bool:
@@ -65,7 +59,9 @@ class DurableLog:
         Raises:
             Refusal: 503 where the store could not write it.
         """
-        return await asyncio.shield(self.submit(record))
+        if self._room.locked():  # it is not yet in the queue while it waits for room: a task of its own brings it there
+            return await asyncio.shield(self.submit(record))
+        return await self._append(record)
 
     def submit(self, record: Record) -> asyncio.Task[bool]:
         """Have a record written without waiting for it; a failure is logged with the record's id."""
@@ -83,10 +79,14 @@ class DurableLog:
             return False
 
     async def _append(self, record: Record) -> bool:
-        entry = _Entry(record, asyncio.get_running_loop().create_future())
         try:
             async with asyncio.timeout(self._limits.commit_s):
-                await self._queue.put(entry)
+                await self._room.acquire()
+                entry = _Entry(record, asyncio.get_running_loop().create_future())
+                self._queue.append(entry)
+                if self._idle.is_set():
+                    self._idle.clear()
+                    asyncio.get_running_loop().call_soon(self._write_next)  # what is ready beside it goes along
                 return await entry.outcome
         except TimeoutError as error:
             raise _not_stored() from error
@@ -96,21 +96,30 @@ class DurableLog:
         if not task.cancelled():
             task.exception()  # marks it as seen: whoever waited was told, and the failure was logged where it arose
 
-    async def _write_batches(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            batch = [await self._queue.get()]
-            while len(batch) < self._limits.log_batch and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            records = [entry.record for entry in batch]
-            outcomes = await loop.run_in_executor(self._writer, self._write, records)
-            for entry, outcome in zip(batch, outcomes, strict=True):
-                if entry.outcome.done():  # nobody waits any more
-                    continue
-                if isinstance(outcome, bool):
-                    entry.outcome.set_result(outcome)
-                else:
-                    entry.outcome.set_exception(outcome)
+    def _write_next(self) -> None:
+        """Give the writer what has gathered."""
+        batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._limits.log_batch))]
+        if not batch:
+            self._idle.set()
+            return
+        self._writer.submit(self._write_batch, batch, asyncio.get_running_loop())
+
+    def _write_batch(self, batch: Sequence[_Entry], loop: asyncio.AbstractEventLoop) -> None:
+        """In the writer's thread."""
+        outcomes = self._write([entry.record for entry in batch])
+        loop.call_soon_threadsafe(self._tell, batch, outcomes)
+
+    def _tell(self, batch: Sequence[_Entry], outcomes: Sequence[bool | Refusal]) -> None:
+        """Tell everybody who waits for a batch, back in the event loop."""
+        for entry, outcome in zip(batch, outcomes, strict=True):
+            self._room.release()
+            if entry.outcome.done():  # nobody waits any more
+                continue
+            if isinstance(outcome, bool):
+                entry.outcome.set_result(outcome)
+            else:
+                entry.outcome.set_exception(outcome)
+        asyncio.get_running_loop().call_soon(self._write_next)
 
     def _write(self, records: Sequence[Record]) -> list[bool | Refusal]:
         """Write a batch in the writer thread; an outcome per record, in their order."""

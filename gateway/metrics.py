@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
@@ -10,6 +12,15 @@ from ratchet.mirrored import Mirrored
 
 logger = structlog.get_logger("gateway")
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class _Series(NamedTuple):
+    """What is counted of the answers of one feature, channel and status."""
+
+    requests: Counter
+    latency: Histogram
+    tokens_in: Counter
+    tokens_out: Counter
 
 
 class Metrics:
@@ -45,20 +56,23 @@ class Metrics:
         )
         self._shadow_usd = Counter("ratchet_shadow_usd", "Their cost", ["feature"], registry=self.registry)
         self.feedback = Counter("ratchet_feedback", "Feedback stored", ["feature", "kind"], registry=self.registry)
+        self._series: dict[tuple[str, str, str], _Series] = {}  # as labels() costs more than counting
 
     def answered(self, turn: Turn, heard: Heard, status: str) -> None:
         """Count an answer and write its line of the log; `status` is the HTTP status, or `aborted`."""
-        self.requests.labels(turn.feature, turn.channel, status).inc()
-        self.latency.labels(turn.feature, turn.channel).observe(turn.seconds)
-        self.tokens.labels(turn.feature, "input").inc(heard.count("prompt_tokens"))
-        self.tokens.labels(turn.feature, "output").inc(heard.count("completion_tokens"))
+        seconds = turn.seconds
+        series = self._series_of(turn.feature, turn.channel, status)
+        series.requests.inc()
+        series.latency.observe(seconds)
+        series.tokens_in.inc(heard.count("prompt_tokens"))
+        series.tokens_out.inc(heard.count("completion_tokens"))
         logger.info(
             "answered",
             interaction_id=turn.interaction_id,
             feature=turn.feature,
             channel=turn.channel,
             status=status,
-            ms=round(turn.seconds * 1000),
+            ms=round(seconds * 1000),
         )
 
     def shadow(self, feature: str, outcome: str) -> None:
@@ -70,6 +84,14 @@ class Metrics:
         self._shadow_tokens.labels(record.feature, "input").inc(record.usage.input_tokens)
         self._shadow_tokens.labels(record.feature, "output").inc(record.usage.output_tokens)
         self._shadow_usd.labels(record.feature).inc(record.cost_usd or 0.0)
+
+    def _series_of(self, feature: str, channel: str, status: str) -> _Series:
+        found = self._series.get((feature, channel, status))
+        if found is None:
+            requests, latency = self.requests.labels(feature, channel, status), self.latency.labels(feature, channel)
+            tokens = (self.tokens.labels(feature, direction) for direction in ("input", "output"))
+            found = self._series[feature, channel, status] = _Series(requests, latency, *tokens)
+        return found
 
     def observe(self, way: str, counts: dict[str, int]) -> None:
         """Count what came in by a way besides the chat: accepted, known and rejected."""

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -130,7 +131,7 @@ class BackendConfig:
         """What is particular to its kind."""
         return PRESETS[self.spec.preset]
 
-    @property
+    @cached_property
     def destination(self) -> Destination:
         """What a tenant's rules ask about it; a server on this machine is ours."""
         hosts = [urlsplit(url).hostname or "" for url in self.spec.addresses]

@@ -19,6 +19,7 @@ from ratchet.records import Interaction
 from ratchet.store import Store
 from ratchet.tenants import Tenant, load_tenants
 
+NO_RULES = Tenant()
 LOOK_S = 1.0  # how old the reading of the tenants' file may be
 SUM_S = 30.0
 
@@ -75,7 +76,7 @@ class Quotas:
         if now - self._looked_at >= LOOK_S:
             self._tenants = await asyncio.to_thread(load_tenants, self._repo)
             self._looked_at = now
-        return self._tenants.get(name) or Tenant()
+        return self._tenants.get(name) or NO_RULES
 
     def spent(self, record: Interaction) -> None:
         """Count what an answer used."""

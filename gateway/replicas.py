@@ -82,6 +82,9 @@ class Backend:
         self._session = session
         self._limits = limits
         self._headers = config.headers()
+        limit_s = config.spec.timeout_s or limits.try_s
+        self._whole = aiohttp.ClientTimeout(total=limit_s, sock_connect=limits.connect_s)
+        self._silence = aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_s, sock_read=limit_s)
         self._replicas = [Replica(address, limits) for address in config.spec.addresses]
 
     async def complete(self, ask: Ask) -> dict[str, Any]:
@@ -90,9 +93,7 @@ class Backend:
         Raises:
             BackendFailed: after retries where those could help; 503 with Retry-After while every breaker is open.
         """
-        limit_s = self.config.spec.timeout_s or self._limits.try_s
-        timeout = aiohttp.ClientTimeout(total=limit_s, sock_connect=self._limits.connect_s)
-        return await self._ask(ask, timeout, _read_json)
+        return await self._ask(ask, self._whole, _read_json)
 
     async def open_stream(self, ask: Ask) -> Opened:
         """A begun stream.
@@ -100,13 +101,11 @@ class Backend:
         Raises:
             BackendFailed: as for `complete`; once the stream has begun nothing is tried again.
         """
-        silence_s = self.config.spec.timeout_s or self._limits.try_s
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect_s, sock_read=silence_s)
 
         async def take(response: aiohttp.ClientResponse, replica: Replica) -> Opened:
             return Opened(response, replica, ask.breaker)
 
-        return await self._ask(ask, timeout, take)
+        return await self._ask(ask, self._silence, take)
 
     async def is_reachable(self, timeout_s: float) -> bool:
         """Whether one of its replicas says that it is well; a provider outside is not asked and counts as there."""

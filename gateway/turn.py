@@ -6,6 +6,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from gateway.backends import Answered, Call
@@ -125,7 +126,7 @@ class Turn:
         passed = {key: self.raw[key] for key in (PASSED_THROUGH if is_passthrough else PASSED_ON) if key in self.raw}
         if is_passthrough:
             body["messages"] = self.asked.messages
-        elif self._is_more_than_text():  # the release's part of the messages comes first
+        elif self._is_more_than_text:  # the release's part of the messages comes first
             body["messages"] = body["messages"][: -len(self.messages)] + self.asked.messages
         if release.output_schema is None and "response_format" in self.raw:
             passed["response_format"] = self.raw["response_format"]
@@ -205,10 +206,11 @@ class Turn:
             found |= {"backend_fallback_reason": self.backend_fell_back_for}
         if heard.others:
             found["other_choices"] = [heard.others[number] for number in sorted(heard.others)]
-        if self._is_more_than_text():
+        if self._is_more_than_text:
             found["messages_reduced"] = True  # the record keeps role and text only
         return found
 
+    @cached_property
     def _is_more_than_text(self) -> bool:
         """Whether the messages hold more than roles and texts: names, tool calls, images."""
         return any(set(message) - {"role", "content"} or _holds_images(message) for message in self.asked.messages)

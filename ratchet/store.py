@@ -99,6 +99,7 @@ class Store:
             sa.event.listen(self.engine, "connect", _configure_sqlite)
             sa.event.listen(self.engine, "begin", _begin_immediate)
         self.reader = self.engine.execution_options(write=False)
+        self._insertions = {kind: _insertion(kind.c[name], self.engine) for kind, name in RECORD_IDS.items()}
         metadata.create_all(self.engine)
 
     def close(self) -> None:
@@ -120,8 +121,8 @@ class Store:
         rows = [_row(record) for record in records]
         with self.engine.begin() as connection:
             new = {
-                kind: _insert_new(connection, kind.c[name], [row for other, row in rows if other is kind])
-                for kind, name in RECORD_IDS.items()
+                kind: _insert_new(connection, insertion, [row for other, row in rows if other is kind])
+                for kind, insertion in self._insertions.items()
             }
         found = []
         for kind, row in rows:
@@ -283,7 +284,7 @@ class Store:
 
     def _create(self, key: sa.Column[Any], row: dict[str, Any]) -> None:
         with self.engine.begin() as connection:
-            _insert_new(connection, key, [row])
+            _insert_new(connection, _insertion(key, self.engine), [row])
 
     def _documents(self, *conditions: sa.ColumnElement[bool]) -> Iterator[Document]:
         query = sa.select(documents.c.id, documents.c.feature, documents.c.version, documents.c.body)
@@ -296,13 +297,20 @@ class Store:
             yield from connection.execution_options(yield_per=PAGE).execute(query)
 
 
-def _insert_new(connection: sa.Connection, key: sa.Column[Any], rows: list[dict[str, Any]]) -> set[Any]:
-    """Insert rows whose keys are not there yet. Returns the keys of those that were inserted."""
-    if not rows:
-        return set()
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+def _insertion(key: sa.Column[Any], engine: sa.Engine) -> sa.Compiled:
+    """The statement that inserts rows whose keys are not there yet and returns the keys of those it inserted.
+
+    Compiled here, as SQLAlchemy caches no statement with ON CONFLICT and would compile it for every batch of records.
+    """
+    dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(key.table).on_conflict_do_nothing().returning(key)
-    return set(connection.execute(statement, rows).scalars())  # what was there already returns nothing
+    names = [column.name for column in key.table.columns if column.name != "seq"]
+    return statement.compile(engine, column_keys=names, for_executemany=True)
+
+
+def _insert_new(connection: sa.Connection, insertion: Any, rows: list[dict[str, Any]]) -> set[Any]:
+    """Insert rows whose keys are not there yet. Returns the keys of those that were inserted."""
+    return set(connection.execute(insertion, rows).scalars()) if rows else set()
 
 
 def _row(record: Interaction | Feedback | Mirrored) -> tuple[sa.Table, dict[str, Any]]:

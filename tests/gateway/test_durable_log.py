@@ -26,7 +26,6 @@ def record(number: int, text: str = "hello") -> Interaction:
 def with_log(store: Store, act: Callable[[DurableLog], Awaitable[None]], limits: Limits = Limits()) -> None:  # noqa: B008
     async def run() -> None:
         log = DurableLog(store, limits)
-        log.start()
         try:
             await act(log)
         finally:
@@ -70,6 +69,17 @@ def test_a_caller_that_leaves_does_not_take_the_record_along(store: Store) -> No
 
     with_log(store, act)
     assert store.interaction("int_1") is not None
+
+
+def test_a_caller_that_leaves_a_full_queue_does_not_take_the_record_along(store: Store) -> None:
+    async def act(log: DurableLog) -> None:
+        waiting = [asyncio.create_task(log.append(record(number))) for number in range(5)]
+        await asyncio.sleep(0)
+        for one in waiting:
+            one.cancel()
+
+    with_log(store, act, Limits(log_capacity=1))
+    assert store.counts("routing")["interactions"] == 5
 
 
 def test_close_writes_what_waits(store: Store) -> None:
