@@ -74,7 +74,7 @@ def scene(session: Session, source: Path | None, routes: int) -> Scene:
 def second_act(session: Session, on: Scene, parts: Parts, *, approver: str) -> dict[str, Any]:
     """Ship, watch, kill Prefect half-way, take back, verify. Returns the facts that the table at the end tells.
 
-    Whatever ends it early - Ctrl-C, an error - takes the sabotaged release back by hand; after a kill -9 the next call
+    Whatever ends it otherwise - Ctrl-C, an error, a promotion - takes the sabotaged release back by hand; after a kill -9 the next call
     goes on with the rollout that it left.
 
     Raises:
@@ -84,10 +84,10 @@ def second_act(session: Session, on: Scene, parts: Parts, *, approver: str) -> d
     try:
         prefect = _watch(session, on, rollout_id, parts["prefect"])
     finally:
-        if read(session.store, session.channels, rollout_id).rollout.state == "running":
-            told = {"now": datetime.now(UTC), "by": "ratchet demo", "reason": "the demonstration was interrupted"}
-            rollback(session.store, session.channels, session.ledger, on.feature, **told)
-            console.print("interrupted: the sabotaged release is taken back by hand")
+        if read(session.store, session.channels, rollout_id).rollout.state != "rolled_back":
+            told = {"by": "ratchet demo", "reason": "the demonstration ended before the evidence did"}
+            rollback(session.store, session.channels, session.ledger, on.feature, now=datetime.now(UTC), **told)
+            console.print("   not by evidence: the demo takes the sabotaged release back by hand")
     console.print("\n[bold]3. ratchet audit verify[/bold]")
     session.ledger.checkpoint(session.settings.ledger_key, session.settings.checkpoints_dir)
     verify()
