@@ -74,8 +74,8 @@ def scene(session: Session, source: Path | None, routes: int) -> Scene:
 def second_act(session: Session, on: Scene, parts: Parts, *, approver: str) -> dict[str, Any]:
     """Ship, watch, kill Prefect half-way, take back, verify. Returns the facts that the table at the end tells.
 
-    Whatever ends it otherwise - Ctrl-C, an error, a promotion - takes the sabotaged release back by hand; after a kill -9 the next call
-    goes on with the rollout that it left.
+    Whatever ends it otherwise - Ctrl-C, an error, a promotion - takes the sabotaged release back by hand; after a
+    kill -9 the next call goes on with the rollout that it left.
 
     Raises:
         RatchetError: undecided after a quarter of an hour.
