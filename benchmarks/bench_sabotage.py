@@ -45,7 +45,7 @@ from tasks.rollout import read, rollback, start, tick
 from tasks.sabotage import misroute
 from tests.gateway.fake_model_server import FakeModelServer
 
-ACCURACY, BATCH, WINDOW_S = 0.8, 16, 0.25
+ACCURACY, BATCH, WINDOW_S = 0.8, 16, 1.0
 LABELS = [f"team_{number:02}" for number in range(12)]
 RATES = ReplayParams(
     thumb_rate=0.3, correction_rate=0.9, rephrase_rate=0, noise=0.03, thumb_threshold=0.35, concurrency=8, seed=17
@@ -77,7 +77,7 @@ def main() -> int:
     """Measure and print."""
     options = arguments(__doc__)
     result = Result("bench_sabotage", options.quick)
-    seeds, measured = (2, CASES[1:]) if options.quick else (20, CASES)
+    seeds, measured = (2, CASES[2:]) if options.quick else (20, CASES)
     with tempfile.TemporaryDirectory() as folder:
         with served(Path(folder)) as session:
             figures = {case.name: measure(session, case, seeds) if case in measured else None for case in CASES}
