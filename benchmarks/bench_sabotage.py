@@ -32,7 +32,7 @@ from benchmarks.report import Result, arguments, say
 from benchmarks.scratch import Clone
 from cli.session import Session
 from ratchet.channels import Channels
-from ratchet.features import Decoding, Feature
+from ratchet.features import Decoding, Feature, ScorerSpec
 from ratchet.files import sha256_text
 from ratchet.ledger import Ledger
 from ratchet.params import ReplayParams
@@ -184,9 +184,8 @@ def made_feature(case: Case, seed: int) -> Feature:
     name = f"case_{CASES.index(case)}_{seed}"
     schema = {"type": "object", "properties": {"route": {"type": "string", "enum": LABELS}}}
     policy = RolloutPolicy(steps=case.steps, outcome_window_s=WINDOW_S, min_users=12)
-    return Feature(
-        name=name, intent="route", owners=("bench",), scorer="label_accuracy", output_schema=schema, rollout=policy
-    )
+    scorer = ScorerSpec(name="label_accuracy")
+    return Feature(name=name, intent="route", owners=("bench",), scorer=scorer, output_schema=schema, rollout=policy)
 
 
 def put(session: Session, release: Release) -> str:
