@@ -23,8 +23,8 @@ setup: .venv/ready   ## make the virtual environment from pinned versions and co
 	@$(BIN)/python -m tasks.embeddings
 	@touch $@
 
-demo: setup  ## one whole improvement cycle, from thumbs to a promoted release (YES=1: without a person; SOURCE=…: on your data)
-	@$(BIN)/ratchet demo $(if $(filter 1,$(YES)),--yes) $(if $(SOURCE),--source "$(SOURCE)") $(if $(ROUTES),--routes $(ROUTES))
+demo: setup  ## one whole improvement cycle, from thumbs to a promoted release (YES=1: without a person; SOURCE=…: on your data; SABOTAGE=1: then a worse one, and its way back)
+	@$(BIN)/ratchet demo $(if $(filter 1,$(YES)),--yes) $(if $(filter 1,$(SABOTAGE)),--sabotage) $(if $(SOURCE),--source "$(SOURCE)") $(if $(ROUTES),--routes $(ROUTES))
 
 up: setup    ## run all parts in the foreground, with one log
 	@$(BIN)/ratchet up

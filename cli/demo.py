@@ -6,7 +6,10 @@ Where it stands is kept in RATCHET_HOME/demo/<feature>.json, so that a second `m
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +18,7 @@ import typer
 
 from cli.approve import answer
 from cli.demo_data import DemoData, bundled, from_source
+from cli.demo_sabotage import scene, second_act
 from cli.demo_table import print_result
 from cli.people import keep_secret
 from cli.records import replay_file
@@ -46,13 +50,21 @@ def demo(
     source: Annotated[str | None, typer.Option(help='a folder or JSONL of {"text","label"}: your own data')] = None,
     routes: Annotated[int, typer.Option(help="with --source: the most frequent labels to take", min=2)] = 10,
     yes: Annotated[bool, typer.Option("--yes", help="let the enrolled machine approver decide")] = False,
+    sabotage: Annotated[bool, typer.Option("--sabotage", help="second act: a worse release, and its way back")] = False,
 ) -> None:
     """One whole improvement cycle: replayed customers, feedback, training, proof, approval, canary, stable.
 
-    Examples: [bold]ratchet demo --yes[/bold] · [bold]ratchet demo --source my_tickets.jsonl --routes 8[/bold]
+    Examples: [bold]ratchet demo --yes[/bold] · [bold]ratchet demo --source my_tickets.jsonl --routes 8[/bold] ·
+    [bold]ratchet demo --sabotage[/bold]
     """
     with open_session() as session:
         lend_identity(session.settings.repo)
+        if sabotage:
+            on = scene(session, Path(source) if source else None, routes)
+            with parts_of(session, f"{on.feature}, second act") as parts:
+                prepare(session, on.feature)
+                second_act(session, on, parts, approver=MACHINE)
+            return
         data = from_source(session, Path(source), routes) if source else bundled(session)
         state = read_state(session, data.feature)
         if state.get("phase") == "done":
@@ -61,12 +73,23 @@ def demo(
             return
         if not yes and not sys.stdin.isatty():
             raise BadInput("no terminal to ask for an approval at: use `make demo YES=1`, and a machine approves")
-        log = (session.settings.home / "demo" / "services.log").open("a", encoding="utf-8")
-        console.print(f"[bold]Ratchet demo: {data.feature}[/bold]  (the parts' log: {log.name})")
-        with log, running(session.settings, with_schedules=False, say=_say_dim, log=lambda line: _write(log, line)):
+        with parts_of(session, data.feature):
             run = cycle(session, data, state, yes=yes)
             save_state(session, data.feature, {"phase": "done", "run_id": run.run_id})
             print_result(session, run)
+
+
+@contextmanager
+def parts_of(session: Session, title: str) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """All real parts, up for the block, with their log in a file."""
+    path = session.settings.home / "demo" / "services.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    console.print(f"[bold]Ratchet demo: {title}[/bold]  (the parts' log: {path})")
+    with (
+        path.open("a", encoding="utf-8") as log,
+        running(session.settings, with_schedules=False, say=_say_dim, log=lambda line: _write(log, line)) as parts,
+    ):
+        yield parts
 
 
 def lend_identity(repo: Path) -> None:
@@ -81,7 +104,7 @@ def lend_identity(repo: Path) -> None:
 
 def cycle(session: Session, data: DemoData, state: dict[str, Any], *, yes: bool) -> Run:
     """The steps of the cycle; those that an earlier demo finished are skipped."""
-    secret = prepare(session, data, state)
+    secret = prepare(session, data.feature)
     if "replayed" not in state:
         console.print("\n[bold]1. v1 serves[/bold]; a replayer acts as customers and support agents")
         replay_file(session.settings, data.feature, load_messages(data.traffic))
@@ -97,9 +120,9 @@ def cycle(session: Session, data: DemoData, state: dict[str, Any], *, yes: bool)
     return run
 
 
-def prepare(session: Session, data: DemoData, state: dict[str, Any]) -> str:
+def prepare(session: Session, feature: str) -> str:
     """Make v1 and enrol the demo's approvers once. Returns the person's secret, which only a demo keeps."""
-    ensure_first_release(session.settings, session.store, session.ledger, session.channels, data.feature)
+    ensure_first_release(session.settings, session.store, session.ledger, session.channels, feature)
     settings = session.settings
     kept = settings.secrets_dir / f"approver-{PERSON}"
     if not kept.exists():

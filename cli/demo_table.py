@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from cli.evidence import evidence_lines
-from cli.session import Session, console, neutral
+from cli.session import Session, console, neutral, short
 from ratchet.files import read_json
 from ratchet.runs import Run
 
@@ -61,6 +62,27 @@ def result_table(evaluated: dict[str, Any], gate: dict[str, Any], timings: Path,
             table.add_row(
                 f"[bold]{role}[/bold]", "holdout", str(found["n"]), _score(found), gain, latency, _tokens(found)
             )
+    return table
+
+
+def sabotage_table(facts: dict[str, Any]) -> Table:
+    """What the second act came to."""
+    live, back = datetime.fromisoformat(facts["live_at"]), datetime.fromisoformat(facts["back_at"])
+    serves = "the former release only" if facts["serves_now"] == [facts["champion_id"]] else "NOT the former release"
+    version = facts["champion_version"] or "-"
+    prefect = "not killed: the evidence was faster"
+    if facts["prefect_killed_at"]:
+        killed = datetime.fromisoformat(facts["prefect_killed_at"])
+        prefect = f"killed at {killed:%H:%M:%S}; {facts['ticks_without_prefect']} ticks without it"
+    by_signal = f"by its signal `{facts['signal']}`" if facts["signal"] else f"by {facts['back_by']}"
+    table = Table("the sabotaged release", short(facts["release_id"]))
+    table.add_row("went live", f"{live:%H:%M:%S} UTC, on the canary")
+    table.add_row("users who met it", f"{facts['users_met_it']} of {facts['users_all']} ({facts['answers']} answers)")
+    table.add_row("taken back", f"{back:%H:%M:%S} UTC, after {(back - live).total_seconds():.0f} s, {by_signal}")
+    table.add_row("Prefect", prefect)
+    asked = f"{version} {short(facts['champion_id'])}, to {facts['users_asked']} new users"
+    table.add_row("the gateway serves now", f"{serves}: {asked}")
+    table.add_row("the ledger", f"whole, {facts['ledger_entries']} entries")
     return table
 
 

@@ -6,7 +6,10 @@ import asyncio
 import dataclasses
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from cli.demo_data import DemoData
 from cli.session import Session, console
@@ -29,16 +32,11 @@ def watch_rollout(session: Session, data: DemoData, run: Run) -> None:
         RatchetError: undecided after a quarter of an hour; another `make demo` goes on.
     """
     assert run.rollout_id is not None
-    stop = threading.Event()
-    failed: list[BaseException] = []
-    sender = threading.Thread(target=_send_traffic, args=(session, data, stop, failed), daemon=True)
-    sender.start()
     deadline = time.monotonic() + LIMIT_S
     told = ""
-    try:
+    with traffic(session, data.feature, data.later) as check:
         while time.monotonic() < deadline:
-            if failed:
-                raise RatchetError(f"the replayer stopped: {failed[0]}") from failed[0]
+            check()
             report = tick(session.store, session.channels, session.ledger, run.rollout_id, now=datetime.now(UTC))
             line = f"   {report.action}: {' '.join(report.reasons)}"
             if line != told:
@@ -48,17 +46,33 @@ def watch_rollout(session: Session, data: DemoData, run: Run) -> None:
             if document is not None and document.body["state"] in ("promoted", "rolled_back"):
                 return
             time.sleep(TICK_EVERY_S)
-    finally:
-        stop.set()
-        sender.join(timeout=30)
     raise RatchetError("the rollout is not decided yet (too little evidence); `make demo` again goes on with it")
 
 
-def _send_traffic(session: Session, data: DemoData, stop: threading.Event, failed: list[BaseException]) -> None:
-    """Later messages, each round asked by new customers, until told to stop."""
-    feature = load_feature(session.settings.repo, data.feature)
+@contextmanager
+def traffic(session: Session, feature: str, messages: Path) -> Iterator[Callable[[], None]]:
+    """Customers send the messages of a file over and over during the block; what is yielded raises if they cannot."""
+    stop = threading.Event()
+    failed: list[BaseException] = []
+    sender = threading.Thread(target=_send, args=(session, feature, messages, stop, failed), daemon=True)
+
+    def check() -> None:
+        if failed:
+            raise RatchetError(f"the replayer stopped: {failed[0]}") from failed[0]
+
+    sender.start()
+    try:
+        yield check
+    finally:
+        stop.set()
+        sender.join(timeout=30)
+
+
+def _send(session: Session, name: str, file: Path, stop: threading.Event, failed: list[BaseException]) -> None:
+    """The messages, each round asked by new customers, until told to stop."""
+    feature = load_feature(session.settings.repo, name)
     rates = load_params(session.settings.repo / "params.yaml").replay.model_copy(update={"concurrency": CONCURRENCY})
-    messages = load_messages(data.later)
+    messages = load_messages(file)
     began = int(time.time())
     try:
         for number in range(1000):

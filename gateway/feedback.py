@@ -105,18 +105,29 @@ def _as_feedback(given: FeedbackRequest, source: Source, interaction_id: str) ->
 
 
 async def _check_correction(parts: Parts, feedback: Feedback, interaction: Interaction) -> None:
-    """A correction must be an output that the release could have served; a bare label counts as its JSON."""
+    """A correction must be what the release could have served, or the stable one; a bare label counts as its JSON.
+
+    The stable one too: a canary whose schema lost a label would silence just those who miss it.
+    """
     if interaction.release_id is None:  # imported history
         return
     feature = await feature_of(parts, interaction)
-    if feature is None:
+    if feature is None or _fits(feature, feedback):
         return
+    stable = await feature_of(parts, interaction.model_copy(update={"release_id": None}))
+    if stable is not None and _fits(stable, feedback):
+        return
+    enum = feature.enum_field()
+    expected = f"allowed labels: {', '.join(enum[1])}" if enum else "expected: what the release could have answered"
+    raise Refusal(422, "not_in_schema", f"the correction does not fit the schema; {expected}")
+
+
+def _fits(feature: Feature, feedback: Feedback) -> bool:
     try:
         feature.wrap_target(feedback.value)
-    except BadInput as error:
-        enum = feature.enum_field()
-        expected = f"allowed labels: {', '.join(enum[1])}" if enum else "expected: what the release could have answered"
-        raise Refusal(422, "not_in_schema", f"the correction does not fit the schema; {expected}") from error
+    except BadInput:
+        return False
+    return True
 
 
 async def feature_of(parts: Parts, interaction: Interaction) -> Feature | None:

@@ -163,7 +163,10 @@ def evidence_facts(evidence: Evidence) -> dict[str, Any]:
         "proof": {name: round(wealth, 4) for name, wealth in evidence.proofs.items()},
         "effect": {"low": low, "high": high},
         "missing_canary_users": evidence.missing(),
-        "alarms": {a: {"signal": f.signal, "segment": f.segment} for a, f in evidence.alarms.items()},
+        "alarms": {
+            action: {"signal": found.signal, "segment": found.segment, "canary_users": found.canary_users}
+            for action, found in evidence.alarms.items()
+        },
     }
     facts["signals"] = [
         {key: round(value, 4) if isinstance(value, float) else value for key, value in signal.items()}

@@ -133,7 +133,7 @@ def start_again(  # noqa: PLR0913 - all of them are facts of the rollout, by key
         salt=asked,
         now=now,
         approval=asked,
-        output_schema=known.output_schema,
+        output_schema=feature.output_schema,  # what the callers expect, whatever the release was made with
     )
 
 

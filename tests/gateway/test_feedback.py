@@ -77,6 +77,15 @@ def test_a_correction_is_kept_as_it_was_sent(gateway: Gateway, receipt: str, val
     assert gateway.shop.feedback()[0].value == value
 
 
+def test_a_canary_that_lost_a_label_is_corrected_to_it(gateway: Gateway) -> None:
+    lost = {"type": "object", "properties": {"route": {"type": "string", "enum": ["cards"]}}}
+    gateway.shop.try_canary(gateway.shop.put(text="Name the team.", output_schema=lost))
+    answer = gateway.ask("I want a loan")
+    assert answer.headers["x-ratchet-channel"] == "canary"
+    assert gateway.say(answer.json()["id"], "correction", "loans").json()["stored"]
+    assert gateway.say(answer.json()["id"], "correction", "boats").status_code == 422
+
+
 @pytest.mark.parametrize("value", ["pets SECRET", {"route": "pets"}, {"other": "loans"}])
 def test_a_correction_outside_the_schema_is_422_and_names_the_labels(
     standing: Gateway, standing_receipt: str, value: Any
