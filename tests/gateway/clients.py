@@ -1,4 +1,4 @@
-"""Other people's clients, in an environment of their own beside the virtual environment: `make test-clients` makes it."""
+"""Other people's clients, in an environment of their own that `make test-clients` makes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PLACE = Path(__file__).resolve().parents[2] / ".clients"
 
 
 def client_program(name: str) -> str:
-    """A program of the clients' Python environment, as `python` or `litellm`; the test is skipped where it was not made."""
+    """A program of the clients' Python environment; the test is skipped where that was not made."""
     if not (PLACE / "ready").is_file():
         pytest.skip("needs other people's clients, which `make test-clients` installs into .clients")
     return str(PLACE / "python" / "bin" / name)
