@@ -176,7 +176,7 @@ class Store:
         """The interaction with the greatest id (the latest, where ids hold their time) of each session that has any."""
         body = interactions.c.body
         session = (
-            sa.cast(body, postgresql.JSON)["session_id"].astext
+            _as_json(body)["session_id"].astext
             if self.engine.dialect.name == "postgresql"
             else sa.func.json_extract(body, "$.session_id")
         )
@@ -188,7 +188,7 @@ class Store:
         """What a tenant's requests of one day (UTC) read, wrote and cost."""
         body = interactions.c.body
         if self.engine.dialect.name == "postgresql":
-            document = sa.cast(body, postgresql.JSON)  # JSONB takes no text that holds a NUL
+            document = _as_json(body)
             tokens_in, tokens_out = (document["usage"][name].astext for name in ("input_tokens", "output_tokens"))
             cost: Any = document["cost_usd"].astext
         else:
@@ -283,6 +283,11 @@ class Store:
         """The rows as they were when reading began, a page at a time in memory; a writer need not wait for the end."""
         with self.reader.connect() as connection:
             yield from connection.execution_options(yield_per=PAGE).execute(query)
+
+
+def _as_json(body: sa.Column[str]) -> Any:
+    """A body to read numbers and ids from on PostgreSQL, which refuses a document with a NUL in any of its texts."""
+    return sa.cast(sa.func.replace(body, r"\u0000", r"\u0001"), postgresql.JSONB)
 
 
 def take_turn(connection: sa.Connection) -> None:

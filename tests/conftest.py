@@ -135,7 +135,7 @@ def store(settings: Settings) -> Iterator[Store]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """One real PostgreSQL for all tests of this process; each makes a database of its own."""
+    """One real PostgreSQL for all tests of this process; each has a schema of its own."""
     if reason := missing():
         pytest.skip(reason)
     with postgres_server() as server:
@@ -146,13 +146,13 @@ def postgres() -> Iterator[Postgres]:
 def database_url(tmp_path: Path, request: pytest.FixtureRequest) -> str:
     """An empty database of each kind; the test runs once on either."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'deep' / 'store.db'}"
+        return f"sqlite:///{tmp_path / 'store.db'}"
     server, name = request.getfixturevalue("postgres"), f"t{uuid.uuid4().hex}"
     engine = sa.create_engine(server.address.format("postgres"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        connection.execute(sa.text(f"CREATE SCHEMA {name}"))  # a database would be 300 files
     engine.dispose()
-    return str(server.address.format(name))
+    return f"{server.address.format('postgres')}&options=-csearch_path%3D{name}"
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +55,11 @@ def test_adding_again_adds_nothing_and_keeps_the_first(store: Store) -> None:
     found = store.interaction("i2")
     assert found is not None and found.model is None
     assert store.counts("f") == {"interactions": 3, "feedback": 1}
+
+
+def test_the_folder_of_an_sqlite_file_is_made(tmp_path: Path) -> None:
+    with open_store(f"sqlite:///{tmp_path / 'deep' / 'store.db'}") as store:
+        assert store.counts("f") == {"interactions": 0, "feedback": 0}
 
 
 def test_nothing_to_add_adds_nothing(store: Store) -> None:
