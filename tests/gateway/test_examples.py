@@ -45,7 +45,7 @@ def check(gateway: Gateway, *command: str | Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     bodies = gateway.shop.fake.bodies
-    assert [body["messages"][0]["content"].split("\n")[0] for body in bodies][0] == "Name the team."
+    assert bodies[0]["messages"][0]["content"].startswith("Name the team.")
     assert bodies[1]["messages"][-1]["content"] == "my card never arrived"
     assert len(bodies) == 2
     ((record, said),) = thumbs(gateway)
