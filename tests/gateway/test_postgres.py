@@ -62,7 +62,7 @@ def test_a_killed_postgresql_loses_nothing_acknowledged_and_is_found_again(
     with Serving(shop, limits) as gateway:
         answers = [gateway.ask() for _ in range(5)]
         server.control("-m", "immediate", "stop")
-        refused, ready = gateway.ask(), gateway.http.get("/readyz")
+        ready, refused = gateway.http.get("/readyz"), gateway.ask()
         server.control("start")
         gateway.ask()  # may find out that its connection is gone
         answers.append(gateway.ask())
