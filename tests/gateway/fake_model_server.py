@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import struct
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -100,15 +102,18 @@ class FakeModelServer:
         if body.get("stream"):
             return await self._stream(request, body, said)
         message: dict[str, Any] = {"role": "assistant", "content": said}
-        if self.tool_calls:
-            message = {"role": "assistant", "content": None, "tool_calls": self.tool_calls}
-        end = "tool_calls" if self.tool_calls else "stop"
+        if calls := self._calls(body):
+            message = {"role": "assistant", "content": None, "tool_calls": calls}
+        end = "tool_calls" if calls else "stop"
         logprobs = {"content": [{"token": said, "logprob": -0.1}]} if body.get("logprobs") else None
         choices = [
             {"index": number, "message": message, "finish_reason": end, "logprobs": logprobs}
             for number in range(body.get("n") or 1)
         ]
         return web.json_response(_head(body, "chat.completion") | {"choices": choices, "usage": _usage(body, said)})
+
+    def _calls(self, body: dict[str, Any]) -> list[Any]:
+        return self.tool_calls if body.get("tools") else []
 
     async def _moderate(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -121,7 +126,10 @@ class FakeModelServer:
         body = await request.json()
         self.bodies.append(body)
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
-        data = [{"object": "embedding", "index": i, "embedding": [float(len(t)), 1.0]} for i, t in enumerate(texts)]
+        vectors: list[Any] = [[float(len(text)), 1.0] for text in texts]
+        if body.get("encoding_format") == "base64":  # what OpenAI's SDKs ask for unless told otherwise
+            vectors = [base64.b64encode(struct.pack("<2f", *vector)).decode() for vector in vectors]
+        data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(vectors)]
         usage = {"prompt_tokens": 1, "total_tokens": 1}
         return web.json_response({"object": "list", "data": data, "model": body["model"], "usage": usage})
 
@@ -129,18 +137,27 @@ class FakeModelServer:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         head = _head(body, "chat.completion.chunk")
-        words = said.split(" ")
+        calls = self._calls(body)
+        words = [] if calls else said.split(" ")
         try:
+            for number, call in enumerate(calls):
+                for part in _in_parts(call):
+                    delta = {"role": "assistant", "tool_calls": [{"index": number, **part}]}
+                    await _send(response, head | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
             for number, word in enumerate(words):
                 if number == self.cut_after:
                     assert request.transport is not None
                     request.transport.abort()
                     return response
                 text = word if number == 0 else " " + word
-                choice: dict[str, Any] = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+                choice: dict[str, Any] = {
+                    "index": 0,
+                    "delta": {"role": "assistant", "content": text},
+                    "finish_reason": None,
+                }
                 await _send(response, head | {"choices": [choice]})
                 await asyncio.sleep(self.word_delay_s)
-            choice = {"index": 0, "delta": {}, "finish_reason": "stop"}
+            choice = {"index": 0, "delta": {}, "finish_reason": "tool_calls" if calls else "stop"}
             await _send(response, head | {"choices": [choice]})
             if (body.get("stream_options") or {}).get("include_usage"):
                 await _send(response, head | {"choices": [], "usage": _usage(body, said)})
@@ -148,6 +165,13 @@ class FakeModelServer:
         except ConnectionError:
             self.streams_left += 1
         return response
+
+
+def _in_parts(call: dict[str, Any]) -> list[dict[str, Any]]:
+    """A tool call as OpenAI streams it: its name first, then its arguments in pieces."""
+    name, arguments = call["function"]["name"], call["function"]["arguments"]
+    pieces = [{"function": {"arguments": arguments[at : at + 4]}} for at in range(0, len(arguments), 4)]
+    return [call | {"function": {"name": name, "arguments": ""}}, *pieces]
 
 
 async def _send(response: web.StreamResponse, document: dict[str, Any]) -> None:

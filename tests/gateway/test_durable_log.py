@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -12,7 +11,7 @@ from gateway.durable_log import DurableLog
 from gateway.limits import Limits
 from gateway.refusals import Refusal
 from ratchet.records import Input, Interaction, Message, Output
-from ratchet.store import Store
+from ratchet.store import Store, open_store
 from tests.gateway.conftest import AT, Gateway
 
 
@@ -35,8 +34,9 @@ def with_log(store: Store, act: Callable[[DurableLog], Awaitable[None]], limits:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(f"sqlite:///{tmp_path / 'store.db'}")
+def store(database_url: str) -> Iterator[Store]:
+    with open_store(database_url) as opened:
+        yield opened
 
 
 def test_many_at_once_share_commits(store: Store) -> None:

@@ -15,15 +15,21 @@ from ratchet.ledger import Ledger
 from ratchet.store import open_store
 from tests.gateway.conftest import Serving, Shop
 from tests.gateway.test_backends import rules
-from tests.ratchet.postgres import missing, postgres_server
+from tests.postgres import Postgres, missing, postgres_server
 
 
 @pytest.fixture(scope="module")
-def database_url() -> Iterator[str]:
+def server() -> Iterator[Postgres]:
+    """One of its own, since it is killed."""
     if reason := missing():
         pytest.skip(reason)
-    with postgres_server() as address:
-        yield address.format("postgres")
+    with postgres_server() as running:
+        yield running
+
+
+@pytest.fixture
+def database_url(server: Postgres) -> str:
+    return server.address.format("postgres")
 
 
 def test_chat_feedback_keys_budgets_and_ledger_work_on_postgresql(
@@ -46,3 +52,22 @@ def test_chat_feedback_keys_budgets_and_ledger_work_on_postgresql(
     assert [record.kind for record in shop.feedback()] == ["thumb"]
     with open_store(database_url) as store:
         assert store.spent("acme", datetime.now(UTC).date().isoformat()).tokens == 8 * 9
+
+
+def test_a_killed_postgresql_loses_nothing_acknowledged_and_is_found_again(
+    shop: Shop, limits: Limits, server: Postgres, database_url: str
+) -> None:
+    shop.settings = dataclasses.replace(shop.settings, database_url=database_url)
+    before = len(shop.interactions())
+    with Serving(shop, limits) as gateway:
+        answers = [gateway.ask() for _ in range(5)]
+        server.control("-m", "immediate", "stop")
+        ready, refused = gateway.http.get("/readyz"), gateway.ask()
+        server.control("start")
+        gateway.ask()  # may find out that its connection is gone
+        answers.append(gateway.ask())
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "not_stored")
+    assert ready.json()["store"] != "ok"
+    assert {answer.status_code for answer in answers} == {200}
+    acknowledged = {answer.json()["id"].removeprefix("chatcmpl-") for answer in answers}
+    assert acknowledged <= {record.interaction_id for record in shop.interactions()[before:]}

@@ -1,76 +1,76 @@
-"""Other people's clients, unchanged: OpenAI's Node SDK, LangChain and LlamaIndex, each skipped where it is missing.
-
-The Node SDK is looked for in node_modules of this clone (`npm install openai`) or in the folder NODE_MODULES
-names; the Python frameworks in this environment, or in that of the interpreter that SDK_PYTHON names.
-"""
+"""Other people's clients run unchanged: chat, stream, tools, answers by a schema, embeddings, feedback on a receipt."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ratchet.release import ReleasePolicy
+from tests.gateway.clients import PLACE, client_program, node_program
 from tests.gateway.conftest import Gateway
+from tests.gateway.fake_model_server import FakeModelServer
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = Path(__file__).parent / "sdk" / "openai_node.mjs"
-PYTHON = os.environ.get("SDK_PYTHON", sys.executable)
-
-LANGCHAIN = """
-import sys
-from langchain_openai import ChatOpenAI
-chat = ChatOpenAI(base_url=sys.argv[1] + "/v1", api_key="none", model="routing", max_retries=0,
-                  extra_body={"ratchet": {"session": "s-1"}})
-answer = chat.invoke("my card is lost")
-print(answer.content)
-print(answer.response_metadata["id"] if "id" in answer.response_metadata else answer.id)
-print("".join(chunk.content for chunk in chat.stream("my card is lost")))
-"""
-LLAMA_INDEX = """
-import sys
-from llama_index.core.llms import ChatMessage
-from llama_index.llms.openai_like import OpenAILike
-llm = OpenAILike(api_base=sys.argv[1] + "/v1", api_key="none", model="routing", is_chat_model=True, max_retries=0)
-answer = llm.chat([ChatMessage(role="user", content="my card is lost")])
-print(answer.message.content)
-print(answer.raw.id)
-print("".join(part.delta or "" for part in llm.stream_chat([ChatMessage(role="user", content="my card is lost")])))
-"""
+SDK = Path(__file__).parent / "sdk"
+ANSWER = '{"route": "cards"}'
+CALL = {"id": "t1", "type": "function", "function": {"name": "look_up", "arguments": '{"card": "lost"}'}}
 
 
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+def told(*command: str) -> dict[str, Any]:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(json.loads(done.stdout))
 
 
-def test_the_openai_node_sdk_runs_unchanged(gateway: Gateway, tmp_path: Path) -> None:
-    modules = Path(os.environ.get("NODE_MODULES", ROOT / "node_modules"))
-    node = shutil.which("node")
-    if node is None or not (modules / "openai").is_dir():
-        pytest.skip("needs node and `npm install openai` (in the clone, or in the folder NODE_MODULES)")
-    shutil.copy(SCRIPT, tmp_path)
-    (tmp_path / "node_modules").symlink_to(modules)
-    done = run(str(node), str(tmp_path / SCRIPT.name), gateway.url)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    first = gateway.shop.interactions()[0]
-    assert told["id"] == f"chatcmpl-{first.interaction_id}"
-    assert (first.session_id, first.tenant) == ("s-1", "acme")
-    assert told["said"] == told["streamed"] == '{"route": "cards"}'
-    assert (told["models"], told["embedding"], told["refused"]) == (["routing"], [3, 1], 404)
-    assert told["receipt"] == gateway.shop.interactions()[1].interaction_id
+@pytest.fixture
+def shop_gateway(gateway: Gateway, fake: FakeModelServer) -> Gateway:
+    """A gateway with the managed feature `routing` and the passthrough feature `agent`, whose model likes tools."""
+    policy = ReleasePolicy(mode="passthrough", scorer="token_f1")
+    gateway.shop.begin("agent", gateway.shop.put(text="", feature="agent", policy=policy, output_schema=None))
+    fake.tool_calls = [CALL]
+    return gateway
 
 
-@pytest.mark.parametrize(("module", "program"), [("langchain_openai", LANGCHAIN), ("llama_index", LLAMA_INDEX)])
-def test_a_python_framework_runs_unchanged(gateway: Gateway, module: str, program: str) -> None:
-    if run(PYTHON, "-c", f"import {module}").returncode:
-        pytest.skip(f"needs {module} (here, or in the environment of the interpreter SDK_PYTHON)")
-    done = run(PYTHON, "-c", program, gateway.url)
-    assert done.returncode == 0, done.stderr[-2000:]
-    said, receipt, streamed = done.stdout.splitlines()
-    assert said == streamed == '{"route": "cards"}'
-    assert gateway.shop.interactions()[0].interaction_id in receipt
+def check(gateway: Gateway, fake: FakeModelServer, found: dict[str, Any], *, embeds: bool = True) -> None:
+    first, second = gateway.shop.interactions()
+    assert (found["id"], found["stream_id"]) == (
+        f"chatcmpl-{first.interaction_id}",
+        f"chatcmpl-{second.interaction_id}",
+    )
+    assert (first.session_id, first.user_id) == ("s-1", "u1")
+    assert found["said"] == found["streamed"] == ANSWER
+    assert found["tools"] == [["look_up", {"card": "lost"}]] * 2
+    assert found["fields"] == {"route": "cards"}
+    wanted = [b["response_format"] for b in fake.bodies if "response_format" in b and "tools" not in b][-1]
+    assert "route" in wanted["json_schema"]["schema"]["properties"]
+    assert found["embedding"] == ([3.0, 1.0] if embeds else None)
+    assert found["stored"] and gateway.shop.feedback()[0].interaction_id == first.interaction_id
+
+
+def test_openais_sdk_for_python_runs_unchanged(shop_gateway: Gateway, fake: FakeModelServer) -> None:
+    check(shop_gateway, fake, told(sys.executable, str(SDK / "openai_python.py"), shop_gateway.url))
+
+
+def test_an_older_openai_sdk_for_python_runs_unchanged(shop_gateway: Gateway, fake: FakeModelServer) -> None:
+    check(shop_gateway, fake, told(client_program("python"), str(SDK / "openai_python.py"), shop_gateway.url))
+
+
+def test_openais_sdk_for_node_runs_unchanged(shop_gateway: Gateway, fake: FakeModelServer, tmp_path: Path) -> None:
+    node = node_program()
+    shutil.copy(SDK / "openai_node.mjs", tmp_path)
+    (tmp_path / "node_modules").symlink_to(PLACE / "node_modules")  # Node looks for packages beside the program
+    check(shop_gateway, fake, told(node, str(tmp_path / "openai_node.mjs"), shop_gateway.url))
+
+
+def test_langchain_runs_unchanged(shop_gateway: Gateway, fake: FakeModelServer) -> None:
+    check(shop_gateway, fake, told(client_program("python"), str(SDK / "langchain_python.py"), shop_gateway.url))
+
+
+def test_llama_index_runs_unchanged(shop_gateway: Gateway, fake: FakeModelServer) -> None:
+    found = told(client_program("python"), str(SDK / "llama_index_python.py"), shop_gateway.url)
+    check(shop_gateway, fake, found, embeds=False)

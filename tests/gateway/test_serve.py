@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -38,11 +39,19 @@ def ready(process: subprocess.Popen[str], shop: Shop) -> Gateway:
     return Gateway(line.split()[-1], shop)
 
 
+@pytest.fixture
+def any_shop(shop: Shop, database_url: str) -> Shop:
+    """The shop with its records in a database of each kind."""
+    shop.environ["RATCHET_DATABASE_URL"] = database_url
+    shop.settings = dataclasses.replace(shop.settings, database_url=database_url)
+    return shop
+
+
 @pytest.mark.parametrize("is_streamed", [False, True])
 def test_an_answer_that_was_received_survives_kill_9(
-    process: subprocess.Popen[str], shop: Shop, is_streamed: bool
+    any_shop: Shop, process: subprocess.Popen[str], is_streamed: bool
 ) -> None:
-    gateway = ready(process, shop)
+    gateway = ready(process, any_shop)
     receipts = []
     for _ in range(5):
         answer = gateway.ask(stream=is_streamed)
@@ -50,7 +59,7 @@ def test_an_answer_that_was_received_survives_kill_9(
         receipts.append(answer.headers["x-ratchet-interaction-id"])
     process.kill()
     process.wait()
-    assert [i.interaction_id for i in shop.interactions()] == receipts
+    assert [i.interaction_id for i in any_shop.interactions()] == receipts
 
 
 def test_the_log_has_ids_and_no_user_text(process: subprocess.Popen[str], shop: Shop) -> None:

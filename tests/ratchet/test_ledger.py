@@ -27,13 +27,8 @@ while True:
 
 
 @pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'store.db'}"
-
-
-@pytest.fixture
-def engine(url):
-    store = Store(url)
+def engine(database_url):
+    store = Store(database_url)
     yield store.engine
     store.close()
 
@@ -51,8 +46,8 @@ def change(engine, statement):
         connection.execute(statement)
 
 
-def append_fifty(url, name):
-    ledger = Ledger(Store(url).engine)
+def append_fifty(database_url, name):
+    ledger = Ledger(Store(database_url).engine)
     for number in range(50):
         ledger.append("tick", name, number=number)
 
@@ -201,29 +196,29 @@ def test_checkpoints_are_not_believed_without_a_key(ledger, tmp_path):
         ledger.verify(tmp_path / "out", tmp_path / "elsewhere.pub")
 
 
-def test_two_processes_that_append_at_once_share_one_chain(url):
+def test_two_processes_that_append_at_once_share_one_chain(database_url):
     context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=append_fifty, args=(url, name)) for name in ("a", "b")]
+    writers = [context.Process(target=append_fifty, args=(database_url, name)) for name in ("a", "b")]
     [writer.start() for writer in writers]
     [writer.join(60) for writer in writers]
-    ledger = Ledger(Store(url).engine)
+    ledger = Ledger(Store(database_url).engine)
     assert [writer.exitcode for writer in writers] == [0, 0]
     assert ledger.verify().entries == 100
     assert [entry.facts["number"] for entry in ledger.entries(subject="a")] == list(range(50))
 
 
-def test_an_engine_of_another_configuration_does_not_fork_the_chain(url):
-    ledgers = [Ledger(sa.create_engine(url)) for _ in range(2)]
+def test_an_engine_of_another_configuration_does_not_fork_the_chain(database_url):
+    ledgers = [Ledger(sa.create_engine(database_url)) for _ in range(2)]
     for number in range(6):
         ledgers[number % 2].append("tick", "a", number=number)
     assert ledgers[0].verify().entries == 6
 
 
-def test_kill_9_while_appending_loses_nothing_that_was_acknowledged(url):
-    process = subprocess.Popen([sys.executable, "-c", APPENDER, url], text=True, stdout=subprocess.PIPE)
+def test_kill_9_while_appending_loses_nothing_that_was_acknowledged(database_url):
+    process = subprocess.Popen([sys.executable, "-c", APPENDER, database_url], text=True, stdout=subprocess.PIPE)
     acknowledged = [int(process.stdout.readline()) for _ in range(20)][-1]
     os.kill(process.pid, signal.SIGKILL)
     said = [int(line) for line in process.communicate()[0].split()]
-    ledger = Ledger(Store(url).engine)
+    ledger = Ledger(Store(database_url).engine)
     assert ledger.verify().entries >= (said or [acknowledged])[-1]
     assert ledger.append("tick", "after").seq == ledger.verify().entries

@@ -1,8 +1,8 @@
 import subprocess
 import sys
 import tracemalloc
-import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from ratchet.errors import LeaseHeld, StaleRecord
-from ratchet.records import Feedback, Input, Interaction, Message, Output, Source
+from ratchet.records import Feedback, Input, Interaction, Message, Output, Source, Usage
 from ratchet.store import PAGE, Store, open_store
-from tests.ratchet.postgres import missing, postgres_server
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 COUNT_UP = """
@@ -32,27 +31,9 @@ with open_store(sys.argv[1]) as store:
 """
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    if reason := missing():
-        pytest.skip(reason)
-    with postgres_server() as address:
-        yield address
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(tmp_path: Path, request: pytest.FixtureRequest) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'deep' / 'store.db'}"
-    address, name = request.getfixturevalue("server"), f"t{uuid.uuid4().hex}"
-    with sa.create_engine(address.format("postgres"), isolation_level="AUTOCOMMIT").connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    return str(address.format(name))
-
-
 @pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    with open_store(url) as opened:
+def store(database_url: str) -> Iterator[Store]:
+    with open_store(database_url) as opened:
         yield opened
 
 
@@ -74,6 +55,11 @@ def test_adding_again_adds_nothing_and_keeps_the_first(store: Store) -> None:
     found = store.interaction("i2")
     assert found is not None and found.model is None
     assert store.counts("f") == {"interactions": 3, "feedback": 1}
+
+
+def test_the_folder_of_an_sqlite_file_is_made(tmp_path: Path) -> None:
+    with open_store(f"sqlite:///{tmp_path / 'deep' / 'store.db'}") as store:
+        assert store.counts("f") == {"interactions": 0, "feedback": 0}
 
 
 def test_nothing_to_add_adds_nothing(store: Store) -> None:
@@ -110,10 +96,36 @@ def test_feedback_waits_for_its_interaction_and_takes_its_tenant(store: Store) -
     assert list(store.feedback("f", tenant="default")) == list(store.feedback("f", day="2030-01-01")) == []
 
 
-def test_reader_sees_what_another_connection_stored(store: Store, url: str) -> None:
-    with open_store(url) as other:
+def test_reader_sees_what_another_connection_stored(store: Store, database_url: str) -> None:
+    with open_store(database_url) as other:
         other.add_interactions([interaction(1)])
         assert store.interaction("i1") is not None
+
+
+def test_who_reads_on_from_the_last_number_misses_no_record_of_a_slow_writer(store: Store, database_url: str) -> None:
+    with open_store(database_url) as quick, ThreadPoolExecutor(1) as other:
+        later = []
+
+        def overtake(_connection: sa.Connection) -> None:  # between the first writer's insert and its commit
+            later.append(other.submit(quick.add_interactions, [interaction(2)]))
+            wait(later, timeout=0.3)
+            seen.extend(store.interactions("f"))
+
+        seen: list[tuple[int, Interaction]] = []
+        sa.event.listen(store.engine, "commit", overtake, once=True)
+        store.add_interactions([interaction(1)])
+        wait(later)
+    last = seen[-1][0] if seen else 0
+    seen.extend(store.interactions("f", after_seq=last))
+    assert [record.interaction_id for _, record in seen] == ["i1", "i2"]
+
+
+def test_a_text_with_a_nul_hides_nobodys_tokens(store: Store) -> None:
+    asked = Input(messages=(Message(role="user", content="a\x00b"),))
+    used = Usage(input_tokens=2, output_tokens=3)
+    store.add_interactions([interaction(1, input=asked, usage=used, session_id="s1")])
+    assert store.spent("default", "2026-01-02").tokens == 5
+    assert store.last_in_sessions(["s1"]) == {"s1": "i1"}
 
 
 def test_half_read_result_does_not_block_a_writer(store: Store) -> None:
@@ -160,12 +172,12 @@ def test_documents_are_listed_by_kind_and_feature_sorted_by_id(store: Store) -> 
     assert [d.id for d in store.documents("run", "f")] == ["a", "b"]
 
 
-def test_two_processes_that_count_up_one_document_lose_no_step(url: str) -> None:
-    command = [sys.executable, "-c", COUNT_UP, url, "25"]
+def test_two_processes_that_count_up_one_document_lose_no_step(database_url: str) -> None:
+    command = [sys.executable, "-c", COUNT_UP, database_url, "25"]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     errors = [process.communicate(timeout=60)[1] for process in processes]
     assert errors == ["", ""]
-    with open_store(url) as store:
+    with open_store(database_url) as store:
         found = store.document("counter", "c")
     assert found is not None and (found.body, found.version) == ({"n": 50}, 51)
 

@@ -75,8 +75,8 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with open_store(f"sqlite:///{tmp_path / 'store.db'}") as store:
+def world(tmp_path: Path, database_url: str) -> Iterator[World]:
+    with open_store(database_url) as store:
         yield World(tmp_path, store)
 
 
