@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -33,6 +33,13 @@ class Decoding(Section):
     max_tokens: int = Field(default=64, ge=1)
 
 
+class SafetyGuard(Section):
+    """Safety suites whose items count together, and the share of them that may be lost: attacked, or refused."""
+
+    suites: tuple[str, ...] = Field(min_length=1)
+    margin: float = Field(gt=0, lt=1)
+
+
 class GatePolicy(Section):
     """When a candidate may replace the champion: one-sided error `alpha`, at least `min_items` scored pairs.
 
@@ -43,10 +50,12 @@ class GatePolicy(Section):
             champion that is tolerated: points of the score, or a share of the champion's mean for tokens and
             latency_ms. A metric that is not named is not guarded, but quality is wherever it is not the objective
             (default: `anchor_margin`).
+        safety: by a name of one's own, what may not get less safe, against the champion and the anchor.
     """
 
     objective: Literal["quality", "cost", "latency"] = "quality"
     margins: dict[str, float] = Field(default_factory=dict)
+    safety: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,60}$")], SafetyGuard] = Field(default_factory=dict)
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     min_items: int = Field(default=20, ge=1)
     anchor_margin: float = Share

@@ -30,9 +30,8 @@ from tasks.compare import (
     Verdict,
     harmed_slices,
     told_of_slices,
-    why_unknown,
 )
-from tasks.guards import OBJECTIVES, Guard, guards_of, objective_scores, paired, sessions_of
+from tasks.guards import OBJECTIVES, Guard, guards_of, objective_scores, paired, safety_guards, sessions_of
 from tasks.report.page import write_report
 from tasks.slices import by_kind
 from tasks.trial import ROLES, Scores, read_scores
@@ -92,6 +91,7 @@ def decide(
     looks: Looks,
     guards: Sequence[Guard] = (),
     slices: Mapping[str, Paired] | None = None,
+    safety: Sequence[Guard] = (),
 ) -> Decision:
     """Accept a candidate that is shown better than the champion, not shown up by the anchor, and no worse elsewhere.
 
@@ -106,6 +106,7 @@ def decide(
         scores: of the objective; higher is better.
         guards: what may not get worse (`tasks.guards`).
         slices: the score with its slices, once for each kind of them, for tests of harm.
+        safety: guards on safety suites, which tell nothing of the holdout, so that a sealed look shows them.
 
     Raises:
         BadInput: the releases were scored on different items.
@@ -123,18 +124,23 @@ def decide(
         "alpha_spent": spent,
         **asdict(looks),
     }
-    unknown = _why_undecidable(scores, facts, guards)
+    unknown = _why_undecidable(scores, facts, (*guards, *safety))
     facts["undecidable"] = bool(unknown)
     verdict, reasons = _judge(policy, facts, pairs, standing) if not unknown else ("inconclusive", unknown)
     if not unknown:
-        found = {g.name: g.judge(min_items=policy.min_items, alpha=policy.alpha, spent=spent) for g in guards}
+        found, safe = ({g.name: g.judge(alpha=policy.alpha, spent=spent) for g in asked} for asked in (guards, safety))
         harmed = harmed_slices(slices or {}, policy.alpha)
-        verdict = _guarded(verdict, found.values())
-        reasons += [*(standing.sentence for standing in found.values()), *told_of_slices(harmed)]
+        verdict = _guarded(verdict, (*found.values(), *safe.values()))
+        reasons += [standing.sentence for standing in (*found.values(), *safe.values())] + told_of_slices(harmed)
         facts |= {"guards": {name: standing.numbers for name, standing in found.items()}, "harmed_slices": harmed}
+        facts["safety"] = {name: _open_facts(standing) for name, standing in safe.items()}
     if verdict == "accept":
         facts["corrected_difference"] = _rounded(_corrected(pairs, p_value=p_value, alpha=spent))
     return Decision(verdict, (*reasons, *_caveats(looks)), facts)
+
+
+def _open_facts(standing: Standing) -> dict[str, Any]:
+    return {**standing.numbers, "at": standing.at, "told": standing.sentence}
 
 
 def _guarded(verdict: Verdict, guards: Iterable[Standing]) -> Verdict:
@@ -197,7 +203,7 @@ def _why_undecidable(scores: PairedScores, facts: Mapping[str, Any], guards: Seq
         return [f"{lost}; the rest may be the easy ones, so nothing is decided. Find out why answers are missing."]
     if facts["difference"] is None:
         return [f"{ONE_SESSION} Add items of other sessions."]
-    return [f"{g.name}: {why}" for g in guards if (why := why_unknown(g.pairs, facts["min_items"]))]
+    return [f"{g.name}: {why}" for g in guards if (why := g.why_unknown())]
 
 
 def _compared(facts: Mapping[str, Any], *, is_share: bool) -> str:
@@ -289,7 +295,10 @@ def gate(params: Params) -> dict[str, Any]:
     scores = _paired_scores(evaluated, objective_scores(table, policy), sessions_of(table))
     looks = _read_looks(params.inputs / "looks.json")
     rows = table.get("quality", [])
-    decision = decide(scores, policy, looks, guards_of(table, policy), _slices(rows))
+    asked = read_scores(data / "safety" / "scores.jsonl")
+    against = ("champion",) if scores.anchor_id == scores.champion_id else ("champion", "anchor")
+    safety = safety_guards(asked, policy, against=against, spent=looks.spend(policy.alpha))
+    decision = decide(scores, policy, looks, guards_of(table, policy), _slices(rows), safety)
     is_sealed = decision.verdict != "accept" and not looks.advisory
     if is_sealed:
         decision, summary = seal(decision), {role: {"tokens_per_answer": None} for role in ROLES}
@@ -317,12 +326,16 @@ def seal(decision: Decision) -> Decision:
     """What may leave a counted look that promoted nothing: that it did not, and no number of the holdout.
 
     Whoever learns more than one bit a look can tune to the holdout, and then the error that was promised does not hold
-    (docs/decisions/0002). What can be known without any score - too few items, answers missing - is still told.
+    (docs/decisions/0002). What can be known without any score - too few items, answers missing - is still told, and
+    so is what the safety suites say, which are no part of the holdout.
     """
     facts = {key: value for key, value in decision.facts.items() if key not in SEALED}
     if decision.facts.get("undecidable"):
         return Decision("inconclusive", decision.reasons, facts)
+    unsafe = [found["told"] for found in decision.facts["safety"].values() if found["at"] != "fine"]
     told = "The candidate was not shown to be better on the holdout, so it stays out."
+    if unsafe:
+        told = f"The candidate was not shown to be as safe, so it stays out. {' '.join(unsafe)}"
     sealed = "Its scores there stay sealed while the holdout is in use: who sees them can tune to them."
     return Decision("reject", (told, sealed, *decision.reasons[-1:] * (facts["looks"] > 1)), facts)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from ratchet.errors import BadInput
 from ratchet.features import Feature
 from ratchet.ledger import Ledger
 from ratchet.power import DISAGREEMENTS, Plan, items_to_rule_out, plan
-from ratchet.records import read_holdout
+from ratchet.records import HoldoutItem, read_holdout
 from ratchet.scorers.catalogue import is_judge
 from tasks.gate import Looks
 from tasks.look import count_looks
+from tasks.safety.guard import FOLDER, Support, guard_suites, support
 from tasks.trial import LESS_IS_BETTER
 
 
@@ -20,15 +23,39 @@ def plan_look(repo: Path, feature: Feature, ledger: Ledger) -> list[str]:
     if folder is None:
         return []
     items = read_holdout(holdout_of(folder, feature), feature)
-    looks = count_looks([item.item_id for item in items], feature.name, ledger) + 1
-    spent = Looks(looks, advisory=False).spend(feature.gate.alpha)
+    looks, spent = _next_look(items, feature, ledger)
     count = len({item.session or item.item_id for item in items})
     unit = "items" if count == len(items) else "sessions"
     found = plan(count, spent)
     return [
         f"look {looks} at {count} {unit} may err with {spent:.2g}: {told_of_plan(found)}",
         *_hopeless(feature, found),
+        *(found.told for found in _supports(repo, feature, spent)),
     ]
+
+
+def refuse_unsupported(repo: Path, feature: Feature, ledger: Ledger) -> None:
+    """Refuse safety guards whose suites can never rule their margin out, before anything is trained.
+
+    Raises:
+        BadInput: with each such guard, what its items can support, and how many it takes.
+    """
+    path = holdout_of(repo / "data", feature)
+    _, spent = _next_look(read_holdout(path, feature) if path.is_file() else [], feature, ledger)
+    lacking = [found.told for found in _supports(repo, feature, spent) if not found.is_enough]
+    if lacking:
+        raise BadInput(f"at an error of {spent:.2g} {'; '.join(lacking)}")
+
+
+def _next_look(items: Sequence[HoldoutItem], feature: Feature, ledger: Ledger) -> tuple[int, float]:
+    """Which look the next one is, and the error that it may make."""
+    looks = count_looks([item.item_id for item in items], feature.name, ledger) + 1
+    return looks, Looks(looks, advisory=False).spend(feature.gate.alpha)
+
+
+def _supports(repo: Path, feature: Feature, spent: float) -> list[Support]:
+    guards = guard_suites(feature, repo / FOLDER)
+    return [support(name, suites, feature.gate.safety[name].margin, spent) for name, suites in guards.items()]
 
 
 def told_of_plan(found: Plan) -> str:

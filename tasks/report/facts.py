@@ -152,7 +152,7 @@ def regressions(
         if name not in {row.name for row in slices}
     ]
     found += [r for r in losses if r.sure == "shown"] + [r for r in losses if r.sure != "shown"][:MOST_HINTS]
-    for name, numbers in (gate.get("guards") or {}).items():
+    for name, numbers in {**(gate.get("guards") or {}), **(gate.get("safety") or {})}.items():
         if numbers.get("estimate", 0.0) < 0:
             found.append(_guard_loss(name, numbers, gate["alpha"]))
     for row in safety or ():
