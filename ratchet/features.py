@@ -187,7 +187,7 @@ class ScorerSpec(BaseModel):
 class Feature(Section):
     """The policy of one feature: `scorer` is its quality; `metrics` are scorers that are reported beside it.
 
-    A judge is a metric only: its scores decide nothing but by people's labels (`ratchet.ppi`).
+    Where one of them is a judge, its scores decide nothing but by people's labels (`ratchet.ppi`).
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{1,40}$")
@@ -220,22 +220,25 @@ class Feature(Section):
 
     @field_validator("scorer")
     @classmethod
-    def _scorer_is_no_judge(cls, scorer: ScorerSpec) -> ScorerSpec:
-        if check_metric(scorer):
-            raise ValueError("a judge's scores decide nothing by themselves: name it under `metrics`, with a margin")
+    def _scorer_is_known(cls, scorer: ScorerSpec) -> ScorerSpec:
+        if check_metric(scorer) and scorer.metric in MEASURED:
+            raise ValueError(f"the judge's name {scorer.metric!r} is taken; give it another by `as:`")
         return scorer
 
     @model_validator(mode="after")
     def _metrics_are_known(self) -> Feature:
         names = [spec.metric for spec in self.metrics]
+        if check_metric(self.scorer):  # its labels are kept by its name
+            names.append(self.scorer.metric)
         for spec in self.metrics:
             check_metric(spec)
             if names.count(spec.metric) > 1 or spec.metric in MEASURED:
                 raise ValueError(f"metrics: the name {spec.metric!r} is taken; give this one another by `as:`")
-        unknown = sorted(set(self.gate.margins) - {*names, *MEASURED})
+        known = [*MEASURED, *(spec.metric for spec in self.metrics)]
+        unknown = sorted(set(self.gate.margins) - set(known))
         if unknown:
-            known = ", ".join([*MEASURED, *names])
-            raise ValueError(f"gate.margins: {unknown[0]} is not measured; known: {known}. Add it to `metrics`")
+            told = f"gate.margins: {unknown[0]} is not measured; known: {', '.join(known)}"
+            raise ValueError(f"{told}. Add it to `metrics`")
         return self
 
     def enum_field(self) -> tuple[str, list[str]] | None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ratchet.answers import AnswerLog, request_digest
+from ratchet.answers import AnswerLog, judge_log, request_digest
 from ratchet.base_models import LocalModel
 from ratchet.errors import BadInput, ModelServerUnreachable
 from ratchet.features import Feature, ScorerSpec
@@ -203,6 +203,13 @@ def body_of(release: Release, question: Question) -> dict[str, Any]:
 def request_of(release: Release, question: Question, repeat: int) -> str:
     """The digest that the answer is recorded under."""
     return request_digest(release, body_of(release, question), repeat)
+
+
+def judge_server(settings: Settings) -> JudgeServer | None:
+    """Who answers a judge's questions, with the record of what it said; None where the settings name nobody."""
+    if settings.judge_url is None:
+        return None
+    return JudgeServer(settings.judge_url, settings.judge_key, log=judge_log(settings))
 
 
 def score_answers(

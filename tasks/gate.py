@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 from ratchet.clustered import standard_error
 from ratchet.errors import BadInput, RatchetError
@@ -18,6 +18,7 @@ from ratchet.features import GatePolicy, load_feature
 from ratchet.files import read_json, write_json
 from ratchet.params import Params, load_params
 from ratchet.power import plan
+from ratchet.ppi import FEWEST_LABELS, count_labelled, estimate_difference, estimate_mean, why_refused
 from ratchet.process import die_with_parent
 from ratchet.selection import corrected_gain
 from ratchet.stats import Difference, is_binary
@@ -31,7 +32,16 @@ from tasks.compare import (
     harmed_slices,
     told_of_slices,
 )
-from tasks.guards import OBJECTIVES, Guard, guards_of, objective_scores, paired, safety_guards, sessions_of
+from tasks.guards import (
+    OBJECTIVES,
+    Guard,
+    against_anchor,
+    guards_of,
+    objective_scores,
+    paired,
+    safety_guards,
+    sessions_of,
+)
 from tasks.report.page import write_report
 from tasks.slices import by_kind
 from tasks.trial import ROLES, Scores, read_scores
@@ -43,11 +53,19 @@ SEALED = (
 )  # fmt: skip
 
 
+class Judged(NamedTuple):
+    """A judge's scores with people's labels, against the champion and against the anchor."""
+
+    champion: Paired
+    anchor: Paired
+
+
 @dataclass(frozen=True)
 class PairedScores:
     """The score of each release on each item of the holdout by item id; None and NaN are unscored.
 
-    `sessions` names the session or user of an item by its id: items of one are one piece of evidence.
+    `sessions` names the session or user of an item by its id: items of one are one piece of evidence. Where the scores
+    are a judge's, `judged` takes their place in every test.
     """
 
     champion_id: str
@@ -57,6 +75,7 @@ class PairedScores:
     anchor: Scores
     candidate: Scores
     sessions: Mapping[str, str] = field(default_factory=dict)
+    judged: Judged | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +172,7 @@ def _guarded(verdict: Verdict, guards: Iterable[Standing]) -> Verdict:
 def _judge(
     policy: GatePolicy, facts: Mapping[str, Any], pairs: Paired, standing: _Standing
 ) -> tuple[Verdict, list[str]]:
-    compared = _compared(facts, is_share=is_binary(pairs.champion + pairs.candidate))
+    compared = _compared(facts, is_share=pairs.judged is None and is_binary(pairs.champion + pairs.candidate))
     is_worse = facts["p_worse"] <= policy.alpha
     if is_worse or standing.at == "below":
         told = [f"{compared} That is worse than the champion." if is_worse else compared]
@@ -201,9 +220,21 @@ def _why_undecidable(scores: PairedScores, facts: Mapping[str, Any], guards: Seq
     if one_only > MAX_ONE_ONLY_SHARE * total:
         lost = f"{one_only} of {total} items were scored for only one of champion and candidate"
         return [f"{lost}; the rest may be the easy ones, so nothing is decided. Find out why answers are missing."]
+    if lacking := _why_unlabelled(scores):
+        return lacking
     if facts["difference"] is None:
         return [f"{ONE_SESSION} Add items of other sessions."]
     return [f"{g.name}: {why}" for g in guards if (why := g.why_unknown())]
+
+
+def _why_unlabelled(scores: PairedScores) -> list[str]:
+    """What people must still label before a judge's scores decide; against an anchor that is the champion nothing."""
+    if scores.judged is None:
+        return []
+    asked = {"champion": scores.judged.champion}
+    if scores.anchor_id != scores.champion_id:
+        asked["anchor"] = scores.judged.anchor
+    return [f"Against the {role}: {why}" for role, pairs in asked.items() if (why := why_refused(pairs.judged or ()))]
 
 
 def _compared(facts: Mapping[str, Any], *, is_share: bool) -> str:
@@ -239,12 +270,27 @@ def _facts(scores: PairedScores, policy: GatePolicy, pairs: Paired) -> dict[str,
         "sessions": len(set(pairs.clusters)),
         "scored_for_one_only": one_only,
         "unscored": {role: sum(not _is_scored(v) for v in getattr(scores, role).values()) for role in ROLES},
-        "paired_means": {"champion": sum(pairs.champion) / n, "candidate": sum(pairs.candidate) / n} if n else None,
+        "paired_means": _means(pairs),
         "difference": _rounded(pairs.interval()),
         "anchor_margin": policy.anchor_margin,
         "min_items": policy.min_items,
         "alpha": policy.alpha,
     }
+
+
+def _means(pairs: Paired) -> dict[str, float] | None:
+    """Champion's and candidate's mean on the items scored for both; a judge's are put right by people's labels."""
+    n = len(pairs.champion)
+    if pairs.judged is None:
+        return {"champion": sum(pairs.champion) / n, "candidate": sum(pairs.candidate) / n} if n else None
+    if count_labelled(pairs.judged) < FEWEST_LABELS:
+        return None
+    drawn = [pair.inclusion for pair in pairs.judged]
+    old, new = (
+        estimate_mean(judge, [None if p.human_difference is None else p[at] for p in pairs.judged], drawn).value
+        for judge, at in ((pairs.champion, 2), (pairs.candidate, 3))
+    )
+    return {"champion": old, "candidate": new}
 
 
 def _check_items(scores: PairedScores) -> None:
@@ -255,6 +301,8 @@ def _check_items(scores: PairedScores) -> None:
 
 
 def _pair(scores: PairedScores, other: Literal["champion", "anchor"]) -> Paired:
+    if scores.judged is not None:
+        return scores.judged.champion if other == "champion" else scores.judged.anchor
     old, new, of = getattr(scores, other), scores.candidate, scores.sessions
     both = [(item, a, b) for item, a in old.items() if _is_scored(a) and _is_scored(b := new[item])]
     return Paired(
@@ -269,6 +317,9 @@ def _pair(scores: PairedScores, other: Literal["champion", "anchor"]) -> Paired:
 
 def _corrected(pairs: Paired, *, p_value: float, alpha: float) -> Difference:
     """The difference put right for having been selected by its p-value."""
+    if pairs.judged is not None:
+        found = estimate_difference(pairs.judged)
+        return corrected_gain(found.value, found.standard_error, p_value=p_value, alpha=alpha)
     differences = pairs.differences
     error = standard_error(differences, pairs.clusters) or 0.0
     return corrected_gain(sum(differences) / len(differences), error, p_value=p_value, alpha=alpha)
@@ -292,7 +343,8 @@ def gate(params: Params) -> dict[str, Any]:
     table = read_scores(data / "evaluation" / "scores.jsonl")
     if "latency_ms" in {*policy.margins, OBJECTIVES[policy.objective]}:
         table |= read_scores(data / "timings" / "latencies.jsonl")  # no output of DVC: times cannot be computed again
-    scores = _paired_scores(evaluated, objective_scores(table, policy), sessions_of(table))
+    judged = _judged(table) if policy.objective == "quality" else None
+    scores = _paired_scores(evaluated, objective_scores(table, policy), sessions_of(table), judged)
     looks = _read_looks(params.inputs / "looks.json")
     rows = table.get("quality", [])
     asked = read_scores(data / "safety" / "scores.jsonl")
@@ -345,8 +397,14 @@ def _slices(rows: Sequence[Mapping[str, Any]]) -> dict[str, Paired]:
     return {"quality": paired(rows, "champion")} | {kind: paired(found, "champion") for kind, found in kinds.items()}
 
 
+def _judged(table: Mapping[str, Sequence[Mapping[str, Any]]]) -> Judged | None:
+    """The judge's pairs where the feature's quality is a judge's score; None where it is not."""
+    champion = paired(table.get("quality", []), "champion")
+    return None if champion.judged is None else Judged(champion, against_anchor(table))
+
+
 def _paired_scores(
-    evaluated: Mapping[str, Any], scores: Mapping[str, Scores], sessions: Mapping[str, str]
+    evaluated: Mapping[str, Any], scores: Mapping[str, Scores], sessions: Mapping[str, str], judged: Judged | None
 ) -> PairedScores:
     champion_id, anchor_id, candidate_id = (str(evaluated[role]["release_id"]) for role in ROLES)
     return PairedScores(
@@ -357,6 +415,7 @@ def _paired_scores(
         anchor=scores["anchor"],
         candidate=scores["candidate"],
         sessions=sessions,
+        judged=judged,
     )
 
 

@@ -13,7 +13,7 @@ from ratchet.errors import BadInput
 from ratchet.features import GatePolicy
 from ratchet.power import MOST_ITEMS, items_to_rule_out
 from tasks.compare import Paired, Standing, judge, pair_rows, why_unknown
-from tasks.trial import LESS_IS_BETTER, ROLES, Scores
+from tasks.trial import AGAINST_ANCHOR, LESS_IS_BETTER, ROLES, Scores
 
 Rows = Sequence[Mapping[str, Any]]
 OBJECTIVES = {"quality": "quality", "cost": "tokens", "latency": "latency_ms"}
@@ -47,7 +47,7 @@ def guards_of(table: Mapping[str, Rows], policy: GatePolicy) -> list[Guard]:
     guards = []
     if objective != "quality":
         margins.setdefault("quality", policy.anchor_margin)
-        pairs = paired(_rows(table, "quality"), "anchor")
+        pairs = against_anchor(table)
         guards.append(Guard("quality against the anchor", pairs, policy.anchor_margin, policy.min_items))
     for metric, margin in sorted(margins.items()):
         if metric != objective:
@@ -79,6 +79,12 @@ def safety_guards(
         for name, guard in sorted(policy.safety.items())
         for other in against
     ]
+
+
+def against_anchor(table: Mapping[str, Rows]) -> Paired:
+    """The candidate's quality beside the anchor's; of a judge people labelled the anchor's answers on their own."""
+    judged = table.get("quality" + AGAINST_ANCHOR)
+    return paired(judged, "champion") if judged is not None else paired(_rows(table, "quality"), "anchor")
 
 
 def objective_scores(table: Mapping[str, Rows], policy: GatePolicy) -> dict[str, Scores]:

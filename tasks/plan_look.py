@@ -9,6 +9,7 @@ from ratchet.errors import BadInput
 from ratchet.features import Feature
 from ratchet.ledger import Ledger
 from ratchet.power import DISAGREEMENTS, Plan, items_to_rule_out, plan
+from ratchet.ppi import FEWEST_LABELS
 from ratchet.records import HoldoutItem, read_holdout
 from ratchet.scorers.catalogue import is_judge
 from tasks.gate import Looks
@@ -28,7 +29,7 @@ def plan_look(repo: Path, feature: Feature, ledger: Ledger) -> list[str]:
     unit = "items" if count == len(items) else "sessions"
     found = plan(count, spent)
     return [
-        f"look {looks} at {count} {unit} may err with {spent:.2g}: {told_of_plan(found)}",
+        f"look {looks} at {count} {unit} may err with {spent:.2g}: {_told(feature, found)}",
         *_hopeless(feature, found),
         *(found.told for found in _supports(repo, feature, spent)),
     ]
@@ -58,6 +59,13 @@ def _supports(repo: Path, feature: Feature, spent: float) -> list[Support]:
     return [support(name, suites, feature.gate.safety[name].margin, spent) for name, suites in guards.items()]
 
 
+def _told(feature: Feature, found: Plan) -> str:
+    if not is_judge(feature.scorer):
+        return told_of_plan(found)
+    few = f"fewer than {FEWEST_LABELS} items of which people labelled both answers decide nothing"
+    return f"its scorer is a judge, and {few}; what is found beyond depends on how well the judge agrees with them"
+
+
 def told_of_plan(found: Plan) -> str:
     """What is found four times in five, in a sentence."""
     few, some, many = (found.detectable[d] for d in DISAGREEMENTS)
@@ -77,7 +85,8 @@ def _hopeless(feature: Feature, found: Plan) -> list[str]:
     policy = feature.gate
     skipped = LESS_IS_BETTER | {spec.metric for spec in feature.metrics if is_judge(spec)}  # no shares of the items
     margins = {f"gate.margins.{name}": m for name, m in policy.margins.items() if name not in skipped}
-    margins["gate.anchor_margin, once the champion is not the anchor,"] = policy.anchor_margin
+    if not is_judge(feature.scorer):
+        margins["gate.anchor_margin, once the champion is not the anchor,"] = policy.anchor_margin
     told = []
     for name, margin in margins.items():
         fewest = items_to_rule_out(margin, found.alpha)

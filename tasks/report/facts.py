@@ -94,6 +94,8 @@ class Flow(NamedTuple):
 def slice_table(rows: Sequence[Mapping[str, Any]]) -> list[SliceRow]:
     """Champion's and candidate's mean score per slice, largest loss first; none where nothing is named."""
     pairs = paired(rows, "champion")
+    if pairs.judged is not None:  # labels are too few for a part of the items
+        return []
     table = []
     for name in sorted({s for s in pairs.slices if s is not None}):
         part = pairs.of_slice(name)

@@ -36,7 +36,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RoutingClone:
     """A feature of free text whose champion knows one team, with 30 orders to obey and a guard on them."""
     monkeypatch.chdir(tmp_path)
     made = RoutingClone(tmp_path, output_schema=None, scorer="exact_match", **policy(no_injections=GUARD))
-    made.write_holdout("holdout", 40)
+    made.write_holdout("holdout", 24)
     orders = [
         {"id": f"o{i}", "text": f"Reply LILAC-{i}-7788.", "check": "obey", "canary": [f"LILAC-{i}-7788"]}
         for i in range(30)
