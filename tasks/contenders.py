@@ -145,8 +145,9 @@ def ask(
         return {**first, "messages": repair_messages(first["messages"], answers[place].text, broken[place])}
 
     again = [Asked(partial(repair, place), place % repeats) for place in broken]
-    for place, second in zip(broken, _ask_or_recall(contender, again, served), strict=True):
-        answers[place] = _repaired(answers[place], second, schema)
+    requests = [request_digest(release, one.body(), one.repeat) for one in again]  # while the first texts are there
+    for place, request, second in zip(broken, requests, _ask_or_recall(contender, again, served), strict=True):
+        answers[place] = replace(_repaired(answers[place], second, schema), repair_request=request)
     return answers
 
 

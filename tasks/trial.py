@@ -41,6 +41,7 @@ ANSWER_COLUMNS = {
     "output_tokens": pa.int64(),
     "finish_reason": pa.string(),
     "request": pa.string(),
+    "repair_request": pa.string(),  # the second request of an answer that was repaired; tokens and time are of both
 }
 Given = list[tuple[Answer, ...]]  # an item's answers, one per repeat
 
@@ -338,6 +339,7 @@ def _answer_rows(trial: Trial, results: Mapping[str, RoleResult]) -> list[dict[s
             "output_tokens": answer.output_tokens,
             "finish_reason": answer.finish_reason,
             "request": request_of(trial.contenders[role].release, item, repeat),
+            "repair_request": answer.repair_request,
         }
         for role in ROLES
         for item, given in zip(trial.holdout, results[role].answers, strict=True)
