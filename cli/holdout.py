@@ -50,7 +50,8 @@ def add(
 def refresh(
     feature: Annotated[str, typer.Argument(help="the feature")],
     share: Annotated[
-        float | None, typer.Option(help="the showcase's share of the items (default: the present one's)", min=0, max=0.5)
+        float | None,
+        typer.Option(help="the showcase's share of the items (default: the present one's)", min=0, max=0.5),
     ] = None,
     as_json: Json = False,
 ) -> None:
