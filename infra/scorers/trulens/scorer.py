@@ -1,4 +1,4 @@
-"""A scorer by TruLens, in an environment of its own: how relevant an answer is, by a judge at an OpenAI-compatible address.
+"""A scorer by TruLens, in an environment of its own: relevance, by a judge at an OpenAI-compatible address.
 
 It is a judge, so calibrate it before anybody believes it (`ratchet judge`). A key is read from the file that a third
 argument names. feature.yaml:
@@ -33,7 +33,7 @@ def main() -> None:
         with contextlib.redirect_stdout(sys.stderr):
             try:
                 score = float(provider.relevance(asked, item["output"]))
-            except Exception as error:  # whatever a library raises is one item unscored
+            except (RuntimeError, ValueError) as error:  # no answer after its retries, or no grade in it
                 print(type(error).__name__, file=sys.stderr)
         print(json.dumps({"index": item["index"], "score": score}), flush=True)
 
