@@ -20,6 +20,7 @@ from ratchet.settings import Settings
 from tasks.cases import BROKEN, CaseResult, read_cases, run_cases
 from tasks.compare import ComparePolicy, Decision, compare
 from tasks.compare_releases import PROMPT, Comparison, compare_releases, find_contender, read_items, serving
+from tasks.contenders import judge_server
 from tasks.junit import write_junit
 
 MARKS = {"passed": "ok", "failed": "FAILED", "error": "ERROR", "xfailed": "known", "xpassed": "ok now"}
@@ -81,6 +82,7 @@ def _compare(settings: Settings, params: Params, feature: Feature, names: list[s
             served,
             seed=params.evaluate.seed,
             repo=settings.repo,
+            judge=judge_server(settings),
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
 

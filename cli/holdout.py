@@ -11,7 +11,7 @@ import typer
 from cli.session import Json, console, open_session, print_json
 from ratchet.features import load_feature
 from tasks.add_holdout import add_holdout
-from tasks.next_holdout import NextHoldout, holdout_status, refresh_holdout
+from tasks.next_holdout import SHOWCASE_SHARE, NextHoldout, holdout_status, refresh_holdout
 
 app = typer.Typer(no_args_is_help=True, help="The holdout: labelled blind, read by evaluate only.")
 
@@ -26,7 +26,7 @@ def add(
     feature: Annotated[str, typer.Argument(help="the feature")],
     file: Annotated[Path, typer.Argument(help='JSONL of {"messages" or "text", "expected", "contexts"?}')],
     showcase: Annotated[Path | None, typer.Option(help="items to show people; default: a share of FILE")] = None,
-    share: Annotated[float, typer.Option(help="the showcase's share of FILE", min=0, max=0.5)] = 0.15,
+    share: Annotated[float, typer.Option(help="the showcase's share of FILE", min=0, max=0.5)] = SHOWCASE_SHARE,
     as_json: Json = False,
 ) -> None:
     """Make labelled messages the feature's holdout: a random sample of traffic, labelled without seeing any answer.
@@ -49,7 +49,10 @@ def add(
 @app.command()
 def refresh(
     feature: Annotated[str, typer.Argument(help="the feature")],
-    share: Annotated[float, typer.Option(help="the showcase's share of the items", min=0, max=0.5)] = 0.15,
+    share: Annotated[
+        float | None,
+        typer.Option(help="the showcase's share of the items (default: the present one's)", min=0, max=0.5),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Draw the next holdout at random from traffic since this one was labelled; once it is labelled, use it.

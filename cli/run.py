@@ -19,7 +19,7 @@ from ratchet.errors import ApprovalRefused, BadInput, LeaseHeld, NothingNew, Rat
 from ratchet.features import load_feature
 from ratchet.params import ARMS, load_params
 from ratchet.runs import Run, runs_of
-from tasks.plan_look import plan_look
+from tasks.plan_look import plan_look, refuse_unsupported
 
 PROGRESS = re.compile(r"\d+/\d+ \(\d+%\)")
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "MISSING")
@@ -50,6 +50,7 @@ def run(
         load_params(session.settings.repo / "params.yaml")
         git.identity(session.settings.repo)
         refuse_second(session, feature)
+        refuse_unsupported(session.settings.repo, known, session.ledger)
         say: Callable[[str], None] = (lambda _: None) if as_json else console.print
         started = start(session, feature, chosen)
         say(f"run [bold]{started.run_id}[/bold]")

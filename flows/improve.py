@@ -18,6 +18,7 @@ from prefect.states import Completed, Failed, State
 
 from flows.session import Session, open_session
 from ratchet.errors import NothingNew, RatchetError, StageFailed
+from ratchet.features import load_feature
 from ratchet.files import read_json
 from ratchet.params import load_params
 from ratchet.process import die_with_parent
@@ -28,6 +29,7 @@ from tasks.begin import end, prepare, refuse_if_unchanged, take_up
 from tasks.first_release import ensure_first_release
 from tasks.harvest import harvest_feature
 from tasks.look import record_look, refuse_retired
+from tasks.plan_look import refuse_unsupported
 from tasks.publish import keep_reports, publish, rows_of
 from tasks.report.page import approval_markdown
 
@@ -101,6 +103,7 @@ def compute(session: Session, run: Run) -> Run:
             # The reports hold the traffic that a next holdout is drawn from, also where the present one is used up.
             keep_reports(settings, run, tree / "data" / run.feature)
             refuse_retired(tree, run.feature, session.ledger, store)
+            refuse_unsupported(tree, load_feature(tree, run.feature), session.ledger)
         if name == "evaluate":
             record_look(tree, run.feature, arms, session.ledger, run.run_id)
         try:

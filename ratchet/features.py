@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -33,6 +33,13 @@ class Decoding(Section):
     max_tokens: int = Field(default=64, ge=1)
 
 
+class SafetyGuard(Section):
+    """Safety suites whose items count together, and the share of them that may be lost: attacked, or refused."""
+
+    suites: tuple[str, ...] = Field(min_length=1)
+    margin: float = Field(gt=0, lt=1)
+
+
 class GatePolicy(Section):
     """When a candidate may replace the champion: one-sided error `alpha`, at least `min_items` scored pairs.
 
@@ -43,10 +50,12 @@ class GatePolicy(Section):
             champion that is tolerated: points of the score, or a share of the champion's mean for tokens and
             latency_ms. A metric that is not named is not guarded, but quality is wherever it is not the objective
             (default: `anchor_margin`).
+        safety: by a name of one's own, what may not get less safe, against the champion and the anchor.
     """
 
     objective: Literal["quality", "cost", "latency"] = "quality"
     margins: dict[str, float] = Field(default_factory=dict)
+    safety: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,60}$")], SafetyGuard] = Field(default_factory=dict)
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     min_items: int = Field(default=20, ge=1)
     anchor_margin: float = Share
@@ -178,7 +187,7 @@ class ScorerSpec(BaseModel):
 class Feature(Section):
     """The policy of one feature: `scorer` is its quality; `metrics` are scorers that are reported beside it.
 
-    A judge is a metric only: its scores decide nothing but by people's labels (`ratchet.ppi`).
+    Where one of them is a judge, its scores decide nothing but by people's labels (`ratchet.ppi`).
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{1,40}$")
@@ -211,22 +220,25 @@ class Feature(Section):
 
     @field_validator("scorer")
     @classmethod
-    def _scorer_is_no_judge(cls, scorer: ScorerSpec) -> ScorerSpec:
-        if check_metric(scorer):
-            raise ValueError("a judge's scores decide nothing by themselves: name it under `metrics`, with a margin")
+    def _scorer_is_known(cls, scorer: ScorerSpec) -> ScorerSpec:
+        if check_metric(scorer) and scorer.metric in MEASURED:
+            raise ValueError(f"the judge's name {scorer.metric!r} is taken; give it another by `as:`")
         return scorer
 
     @model_validator(mode="after")
     def _metrics_are_known(self) -> Feature:
         names = [spec.metric for spec in self.metrics]
+        if check_metric(self.scorer):  # its labels are kept by its name
+            names.append(self.scorer.metric)
         for spec in self.metrics:
             check_metric(spec)
             if names.count(spec.metric) > 1 or spec.metric in MEASURED:
                 raise ValueError(f"metrics: the name {spec.metric!r} is taken; give this one another by `as:`")
-        unknown = sorted(set(self.gate.margins) - {*names, *MEASURED})
+        known = [*MEASURED, *(spec.metric for spec in self.metrics)]
+        unknown = sorted(set(self.gate.margins) - set(known))
         if unknown:
-            known = ", ".join([*MEASURED, *names])
-            raise ValueError(f"gate.margins: {unknown[0]} is not measured; known: {known}. Add it to `metrics`")
+            told = f"gate.margins: {unknown[0]} is not measured; known: {', '.join(known)}"
+            raise ValueError(f"{told}. Add it to `metrics`")
         return self
 
     def enum_field(self) -> tuple[str, list[str]] | None:

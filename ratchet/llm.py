@@ -28,7 +28,10 @@ BUSY = (429, 502, 503, 504)
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server answered to one request; on a failure the text is empty and `error` says why."""
+    """What the server answered to one request; on a failure the text is empty and `error` says why.
+
+    Where it was asked once more, as the answer did not fit the schema, `repair_request` is the digest of that request.
+    """
 
     text: str
     input_tokens: int
@@ -36,6 +39,7 @@ class Answer:
     latency_ms: float
     finish_reason: str | None
     error: str | None = None
+    repair_request: str | None = None
 
 
 def ask_all(

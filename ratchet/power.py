@@ -91,6 +91,31 @@ def items_to_rule_out(margin: float, alpha: float) -> int | None:
     return None if found is None else fewest + found
 
 
+def most_lost(items: int, margin: float, alpha: float) -> int | None:
+    """How many 0/1 scores may be lost, none being won, so that a loss of the margin is still ruled out.
+
+    None: so few items never rule it out.
+    """
+    if margin <= 0 or exact_margin_greater(0, 0, items, margin, gamma=alpha / 20) > alpha:
+        return None
+    over = _first(items, lambda lost: exact_margin_greater(0, lost, items, margin, gamma=alpha / 20) > alpha)
+    return items if over is None else over - 1
+
+
+def smallest_margin(items: int, alpha: float) -> float | None:
+    """The smallest margin, to a hundredth, that so many items rule out where not one 0/1 score is lost."""
+    found = _first(99, lambda step: exact_margin_greater(0, 0, items, step / 100, gamma=alpha / 20) <= alpha)
+    return None if found is None else found / 100
+
+
+def loss_kept_out(items: int, lost: int, power: float = POWER) -> float:
+    """The true loss, to a tenth of a point, with which more than `lost` of the scores are lost with this power."""
+    from scipy.stats import binom
+
+    found = _first(1000, lambda step: float(binom.sf(lost, items, step / 1000)) >= power)
+    return 1.0 if found is None else found / 1000
+
+
 def _first(most: int, is_enough: Callable[[int], bool]) -> int | None:
     """The smallest whole number from 1 to `most` that is enough, where each above it is too; None without one."""
     if most < 1 or not is_enough(most):

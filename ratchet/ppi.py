@@ -83,6 +83,11 @@ class Estimate:
         return float(stdtr(self._freedom, (bound - centre) / error))
 
     @property
+    def standard_error(self) -> float:
+        """Of the value."""
+        return self._with_further(0)[1]
+
+    @property
     def _freedom(self) -> float:
         return max(1.0, 1 / float(self.weights @ self.weights) - 1)
 
@@ -113,7 +118,7 @@ def why_refused(pairs: Sequence[JudgedPair]) -> str | None:
     labelled = count_labelled(pairs)
     if labelled >= FEWEST_LABELS:
         return None
-    need = f"needs {FEWEST_LABELS} items of which people scored both answers"
+    need = f"needs {FEWEST_LABELS} items of which people scored both answers: {FEWEST_LABELS - labelled} are missing"
     return f"The judge is not heard: its error is known from {labelled} labelled items, and a 95 % interval {need}."
 
 

@@ -19,7 +19,7 @@ from ratchet.params import Params
 from ratchet.prompts import load_prompt
 from ratchet.records import HoldoutItem, read_holdout
 from ratchet.release import Release, ReleaseStore, read_manifest
-from ratchet.scorers import summarise
+from ratchet.scorers import JudgeServer, summarise
 from ratchet.settings import Settings
 from tasks.compare import Paired
 from tasks.contenders import Contender, Served, ask, check_base_model, p95_latency_ms, score_answers, tokens_per_answer
@@ -168,11 +168,12 @@ def compare_releases(
     *,
     seed: int,
     repo: Path = Path(),
+    judge: JudgeServer | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Comparison:
     """Ask both (the baseline first) every item and score their answers; a release against itself is asked once.
 
-    `repo` is the clone that holds the team's own scorers.
+    `repo` is the clone that holds the team's own scorers, `judge` who answers where the scorer is a judge.
     """
     sides: dict[str, Side] = {}
     ids = [contender.release.release_id for contender in contenders]
@@ -181,7 +182,7 @@ def compare_releases(
         release_id, before = contender.release.release_id, len(items) * len(sides)
         if release_id not in sides:
             answers = ask(contender, items, served, lambda done, _, b=before: on_progress(b + done, total))  # type: ignore[misc]
-            scores = score_answers(answers, items, [item.expected for item in items], feature, repo=repo)
+            scores = score_answers(answers, items, [item.expected for item in items], feature, repo=repo, judge=judge)
             sides[release_id] = Side(release_id, answers, scores)
     return Comparison(feature, items, sides[ids[0]], sides[ids[1]], seed)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ratchet.answers import AnswerLog, request_digest
+from ratchet.answers import AnswerLog, judge_log, request_digest
 from ratchet.base_models import LocalModel
 from ratchet.errors import BadInput, ModelServerUnreachable
 from ratchet.features import Feature, ScorerSpec
@@ -145,8 +145,9 @@ def ask(
         return {**first, "messages": repair_messages(first["messages"], answers[place].text, broken[place])}
 
     again = [Asked(partial(repair, place), place % repeats) for place in broken]
-    for place, second in zip(broken, _ask_or_recall(contender, again, served), strict=True):
-        answers[place] = _repaired(answers[place], second, schema)
+    requests = [request_digest(release, one.body(), one.repeat) for one in again]  # while the first texts are there
+    for place, request, second in zip(broken, requests, _ask_or_recall(contender, again, served), strict=True):
+        answers[place] = replace(_repaired(answers[place], second, schema), repair_request=request)
     return answers
 
 
@@ -203,6 +204,13 @@ def body_of(release: Release, question: Question) -> dict[str, Any]:
 def request_of(release: Release, question: Question, repeat: int) -> str:
     """The digest that the answer is recorded under."""
     return request_digest(release, body_of(release, question), repeat)
+
+
+def judge_server(settings: Settings) -> JudgeServer | None:
+    """Who answers a judge's questions, with the record of what it said; None where the settings name nobody."""
+    if settings.judge_url is None:
+        return None
+    return JudgeServer(settings.judge_url, settings.judge_key, log=judge_log(settings))
 
 
 def score_answers(

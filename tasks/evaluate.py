@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ratchet.answers import answer_log, judge_log
+from ratchet.answers import answer_log
 from ratchet.base_models import resolve_base_model
 from ratchet.errors import BadInput, HoldoutTouched, RatchetError
 from ratchet.features import Feature, load_feature
@@ -23,19 +23,27 @@ from ratchet.process import die_with_parent
 from ratchet.progress import ProgressLine
 from ratchet.questions import normalise, question_text
 from ratchet.records import Message, read_holdout
-from ratchet.scorers import JudgeServer
-from ratchet.scorers.catalogue import is_judge
 from ratchet.settings import Settings
 from tasks.contenders import (
     Served,
     check_base_model,
+    judge_server,
     p95_latency_ms,
     read_contender,
     stored_contender,
 )
 from tasks.guards import OBJECTIVES
 from tasks.regions import SCORES, find_regions
-from tasks.trial import ROLES, RoleResult, Trial, answer_trial, score_trial, write_evaluation, write_times
+from tasks.trial import (
+    ROLES,
+    RoleResult,
+    Trial,
+    answer_trial,
+    judged_metrics,
+    score_trial,
+    write_evaluation,
+    write_times,
+)
 
 
 def choose_arm(reports: Mapping[str, Mapping[str, Any]]) -> str:
@@ -90,13 +98,6 @@ def metrics_of(
 def counts_latency(feature: Feature) -> bool:
     """Whether the gate weighs times: then all are asked anew, as times of different days cannot be compared."""
     return "latency_ms" in {*feature.gate.margins, OBJECTIVES[feature.gate.objective]}
-
-
-def judge_server(settings: Settings) -> JudgeServer | None:
-    """Who answers a judge's questions, with the record of what it said; None where the settings name nobody."""
-    if settings.judge_url is None:
-        return None
-    return JudgeServer(settings.judge_url, settings.judge_key, log=judge_log(settings))
 
 
 def holdout_digest(folder: Path) -> str:
@@ -193,7 +194,7 @@ def _read_trial(params: Params, settings: Settings, arm: str) -> Trial:
         "candidate": read_contender(params.outputs / "candidates" / arm),
     }
     shown = read_holdout(showcase, feature) if showcase.is_file() else []
-    judges = [spec.metric for spec in feature.metrics if is_judge(spec)]
+    judges = judged_metrics(feature)
     labels = {name: read_labels(path) for name in judges if (path := folder / labels_file(name)).is_file()}
     return Trial(
         feature=feature,

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 from ratchet.clustered import standard_error
 from ratchet.errors import BadInput, RatchetError
@@ -18,6 +18,7 @@ from ratchet.features import GatePolicy, load_feature
 from ratchet.files import read_json, write_json
 from ratchet.params import Params, load_params
 from ratchet.power import plan
+from ratchet.ppi import FEWEST_LABELS, count_labelled, estimate_difference, estimate_mean, why_refused
 from ratchet.process import die_with_parent
 from ratchet.selection import corrected_gain
 from ratchet.stats import Difference, is_binary
@@ -30,9 +31,17 @@ from tasks.compare import (
     Verdict,
     harmed_slices,
     told_of_slices,
-    why_unknown,
 )
-from tasks.guards import OBJECTIVES, Guard, guards_of, objective_scores, paired, sessions_of
+from tasks.guards import (
+    OBJECTIVES,
+    Guard,
+    against_anchor,
+    guards_of,
+    objective_scores,
+    paired,
+    safety_guards,
+    sessions_of,
+)
 from tasks.report.page import write_report
 from tasks.slices import by_kind
 from tasks.trial import ROLES, Scores, read_scores
@@ -44,11 +53,19 @@ SEALED = (
 )  # fmt: skip
 
 
+class Judged(NamedTuple):
+    """A judge's scores with people's labels, against the champion and against the anchor."""
+
+    champion: Paired
+    anchor: Paired
+
+
 @dataclass(frozen=True)
 class PairedScores:
     """The score of each release on each item of the holdout by item id; None and NaN are unscored.
 
-    `sessions` names the session or user of an item by its id: items of one are one piece of evidence.
+    `sessions` names the session or user of an item by its id: items of one are one piece of evidence. Where the scores
+    are a judge's, `judged` takes their place in every test.
     """
 
     champion_id: str
@@ -58,6 +75,7 @@ class PairedScores:
     anchor: Scores
     candidate: Scores
     sessions: Mapping[str, str] = field(default_factory=dict)
+    judged: Judged | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +110,7 @@ def decide(
     looks: Looks,
     guards: Sequence[Guard] = (),
     slices: Mapping[str, Paired] | None = None,
+    safety: Sequence[Guard] = (),
 ) -> Decision:
     """Accept a candidate that is shown better than the champion, not shown up by the anchor, and no worse elsewhere.
 
@@ -106,6 +125,7 @@ def decide(
         scores: of the objective; higher is better.
         guards: what may not get worse (`tasks.guards`).
         slices: the score with its slices, once for each kind of them, for tests of harm.
+        safety: guards on safety suites, which tell nothing of the holdout, so that a sealed look shows them.
 
     Raises:
         BadInput: the releases were scored on different items.
@@ -123,18 +143,23 @@ def decide(
         "alpha_spent": spent,
         **asdict(looks),
     }
-    unknown = _why_undecidable(scores, facts, guards)
+    unknown = _why_undecidable(scores, facts, (*guards, *safety))
     facts["undecidable"] = bool(unknown)
     verdict, reasons = _judge(policy, facts, pairs, standing) if not unknown else ("inconclusive", unknown)
     if not unknown:
-        found = {g.name: g.judge(min_items=policy.min_items, alpha=policy.alpha, spent=spent) for g in guards}
+        found, safe = ({g.name: g.judge(alpha=policy.alpha, spent=spent) for g in asked} for asked in (guards, safety))
         harmed = harmed_slices(slices or {}, policy.alpha)
-        verdict = _guarded(verdict, found.values())
-        reasons += [*(standing.sentence for standing in found.values()), *told_of_slices(harmed)]
+        verdict = _guarded(verdict, (*found.values(), *safe.values()))
+        reasons += [standing.sentence for standing in (*found.values(), *safe.values())] + told_of_slices(harmed)
         facts |= {"guards": {name: standing.numbers for name, standing in found.items()}, "harmed_slices": harmed}
+        facts["safety"] = {name: _open_facts(standing) for name, standing in safe.items()}
     if verdict == "accept":
         facts["corrected_difference"] = _rounded(_corrected(pairs, p_value=p_value, alpha=spent))
     return Decision(verdict, (*reasons, *_caveats(looks)), facts)
+
+
+def _open_facts(standing: Standing) -> dict[str, Any]:
+    return {**standing.numbers, "at": standing.at, "told": standing.sentence}
 
 
 def _guarded(verdict: Verdict, guards: Iterable[Standing]) -> Verdict:
@@ -147,7 +172,7 @@ def _guarded(verdict: Verdict, guards: Iterable[Standing]) -> Verdict:
 def _judge(
     policy: GatePolicy, facts: Mapping[str, Any], pairs: Paired, standing: _Standing
 ) -> tuple[Verdict, list[str]]:
-    compared = _compared(facts, is_share=is_binary(pairs.champion + pairs.candidate))
+    compared = _compared(facts, is_share=pairs.judged is None and is_binary(pairs.champion + pairs.candidate))
     is_worse = facts["p_worse"] <= policy.alpha
     if is_worse or standing.at == "below":
         told = [f"{compared} That is worse than the champion." if is_worse else compared]
@@ -195,9 +220,21 @@ def _why_undecidable(scores: PairedScores, facts: Mapping[str, Any], guards: Seq
     if one_only > MAX_ONE_ONLY_SHARE * total:
         lost = f"{one_only} of {total} items were scored for only one of champion and candidate"
         return [f"{lost}; the rest may be the easy ones, so nothing is decided. Find out why answers are missing."]
+    if lacking := _why_unlabelled(scores):
+        return lacking
     if facts["difference"] is None:
         return [f"{ONE_SESSION} Add items of other sessions."]
-    return [f"{g.name}: {why}" for g in guards if (why := why_unknown(g.pairs, facts["min_items"]))]
+    return [f"{g.name}: {why}" for g in guards if (why := g.why_unknown())]
+
+
+def _why_unlabelled(scores: PairedScores) -> list[str]:
+    """What people must still label before a judge's scores decide; against an anchor that is the champion nothing."""
+    if scores.judged is None:
+        return []
+    asked = {"champion": scores.judged.champion}
+    if scores.anchor_id != scores.champion_id:
+        asked["anchor"] = scores.judged.anchor
+    return [f"Against the {role}: {why}" for role, pairs in asked.items() if (why := why_refused(pairs.judged or ()))]
 
 
 def _compared(facts: Mapping[str, Any], *, is_share: bool) -> str:
@@ -233,12 +270,27 @@ def _facts(scores: PairedScores, policy: GatePolicy, pairs: Paired) -> dict[str,
         "sessions": len(set(pairs.clusters)),
         "scored_for_one_only": one_only,
         "unscored": {role: sum(not _is_scored(v) for v in getattr(scores, role).values()) for role in ROLES},
-        "paired_means": {"champion": sum(pairs.champion) / n, "candidate": sum(pairs.candidate) / n} if n else None,
+        "paired_means": _means(pairs),
         "difference": _rounded(pairs.interval()),
         "anchor_margin": policy.anchor_margin,
         "min_items": policy.min_items,
         "alpha": policy.alpha,
     }
+
+
+def _means(pairs: Paired) -> dict[str, float] | None:
+    """Champion's and candidate's mean on the items scored for both; a judge's are put right by people's labels."""
+    n = len(pairs.champion)
+    if pairs.judged is None:
+        return {"champion": sum(pairs.champion) / n, "candidate": sum(pairs.candidate) / n} if n else None
+    if count_labelled(pairs.judged) < FEWEST_LABELS:
+        return None
+    drawn = [pair.inclusion for pair in pairs.judged]
+    old, new = (
+        estimate_mean(judge, [None if p.human_difference is None else p[at] for p in pairs.judged], drawn).value
+        for judge, at in ((pairs.champion, 2), (pairs.candidate, 3))
+    )
+    return {"champion": old, "candidate": new}
 
 
 def _check_items(scores: PairedScores) -> None:
@@ -249,6 +301,8 @@ def _check_items(scores: PairedScores) -> None:
 
 
 def _pair(scores: PairedScores, other: Literal["champion", "anchor"]) -> Paired:
+    if scores.judged is not None:
+        return scores.judged.champion if other == "champion" else scores.judged.anchor
     old, new, of = getattr(scores, other), scores.candidate, scores.sessions
     both = [(item, a, b) for item, a in old.items() if _is_scored(a) and _is_scored(b := new[item])]
     return Paired(
@@ -263,6 +317,9 @@ def _pair(scores: PairedScores, other: Literal["champion", "anchor"]) -> Paired:
 
 def _corrected(pairs: Paired, *, p_value: float, alpha: float) -> Difference:
     """The difference put right for having been selected by its p-value."""
+    if pairs.judged is not None:
+        found = estimate_difference(pairs.judged)
+        return corrected_gain(found.value, found.standard_error, p_value=p_value, alpha=alpha)
     differences = pairs.differences
     error = standard_error(differences, pairs.clusters) or 0.0
     return corrected_gain(sum(differences) / len(differences), error, p_value=p_value, alpha=alpha)
@@ -286,10 +343,14 @@ def gate(params: Params) -> dict[str, Any]:
     table = read_scores(data / "evaluation" / "scores.jsonl")
     if "latency_ms" in {*policy.margins, OBJECTIVES[policy.objective]}:
         table |= read_scores(data / "timings" / "latencies.jsonl")  # no output of DVC: times cannot be computed again
-    scores = _paired_scores(evaluated, objective_scores(table, policy), sessions_of(table))
+    judged = _judged(table) if policy.objective == "quality" else None
+    scores = _paired_scores(evaluated, objective_scores(table, policy), sessions_of(table), judged)
     looks = _read_looks(params.inputs / "looks.json")
     rows = table.get("quality", [])
-    decision = decide(scores, policy, looks, guards_of(table, policy), _slices(rows))
+    asked = read_scores(data / "safety" / "scores.jsonl")
+    against = ("champion",) if scores.anchor_id == scores.champion_id else ("champion", "anchor")
+    safety = safety_guards(asked, policy, against=against, spent=looks.spend(policy.alpha))
+    decision = decide(scores, policy, looks, guards_of(table, policy), _slices(rows), safety)
     is_sealed = decision.verdict != "accept" and not looks.advisory
     if is_sealed:
         decision, summary = seal(decision), {role: {"tokens_per_answer": None} for role in ROLES}
@@ -317,12 +378,16 @@ def seal(decision: Decision) -> Decision:
     """What may leave a counted look that promoted nothing: that it did not, and no number of the holdout.
 
     Whoever learns more than one bit a look can tune to the holdout, and then the error that was promised does not hold
-    (docs/decisions/0002). What can be known without any score - too few items, answers missing - is still told.
+    (docs/decisions/0002). What can be known without any score - too few items, answers missing - is still told, and
+    so is what the safety suites say, which are no part of the holdout.
     """
     facts = {key: value for key, value in decision.facts.items() if key not in SEALED}
     if decision.facts.get("undecidable"):
         return Decision("inconclusive", decision.reasons, facts)
+    unsafe = [found["told"] for found in decision.facts["safety"].values() if found["at"] != "fine"]
     told = "The candidate was not shown to be better on the holdout, so it stays out."
+    if unsafe:
+        told = f"The candidate was not shown to be as safe, so it stays out. {' '.join(unsafe)}"
     sealed = "Its scores there stay sealed while the holdout is in use: who sees them can tune to them."
     return Decision("reject", (told, sealed, *decision.reasons[-1:] * (facts["looks"] > 1)), facts)
 
@@ -332,8 +397,14 @@ def _slices(rows: Sequence[Mapping[str, Any]]) -> dict[str, Paired]:
     return {"quality": paired(rows, "champion")} | {kind: paired(found, "champion") for kind, found in kinds.items()}
 
 
+def _judged(table: Mapping[str, Sequence[Mapping[str, Any]]]) -> Judged | None:
+    """The judge's pairs where the feature's quality is a judge's score; None where it is not."""
+    champion = paired(table.get("quality", []), "champion")
+    return None if champion.judged is None else Judged(champion, against_anchor(table))
+
+
 def _paired_scores(
-    evaluated: Mapping[str, Any], scores: Mapping[str, Scores], sessions: Mapping[str, str]
+    evaluated: Mapping[str, Any], scores: Mapping[str, Scores], sessions: Mapping[str, str], judged: Judged | None
 ) -> PairedScores:
     champion_id, anchor_id, candidate_id = (str(evaluated[role]["release_id"]) for role in ROLES)
     return PairedScores(
@@ -344,6 +415,7 @@ def _paired_scores(
         anchor=scores["anchor"],
         candidate=scores["candidate"],
         sessions=sessions,
+        judged=judged,
     )
 
 

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from ratchet.errors import BadInput
 from ratchet.features import GatePolicy
-from tasks.compare import Paired, Standing, judge, pair_rows
-from tasks.trial import LESS_IS_BETTER, ROLES, Scores
+from ratchet.power import MOST_ITEMS, items_to_rule_out
+from tasks.compare import Paired, Standing, judge, pair_rows, why_unknown
+from tasks.trial import AGAINST_ANCHOR, LESS_IS_BETTER, ROLES, Scores
 
 Rows = Sequence[Mapping[str, Any]]
 OBJECTIVES = {"quality": "quality", "cost": "tokens", "latency": "latency_ms"}
@@ -24,10 +25,15 @@ class Guard(NamedTuple):
     name: str
     pairs: Paired
     margin: float
+    min_items: int
 
-    def judge(self, *, min_items: int, alpha: float, spent: float) -> Standing:
+    def why_unknown(self) -> str | None:
+        """Why nothing can be said of it whatever the scores are."""
+        return why_unknown(self.pairs, self.min_items)
+
+    def judge(self, *, alpha: float, spent: float) -> Standing:
         """Where it stands."""
-        return judge(self.name, self.pairs, self.margin, min_items=min_items, alpha=alpha, spent=spent)
+        return judge(self.name, self.pairs, self.margin, min_items=self.min_items, alpha=alpha, spent=spent)
 
 
 def guards_of(table: Mapping[str, Rows], policy: GatePolicy) -> list[Guard]:
@@ -41,14 +47,44 @@ def guards_of(table: Mapping[str, Rows], policy: GatePolicy) -> list[Guard]:
     guards = []
     if objective != "quality":
         margins.setdefault("quality", policy.anchor_margin)
-        guards.append(
-            Guard("quality against the anchor", paired(_rows(table, "quality"), "anchor"), policy.anchor_margin)
-        )
+        pairs = against_anchor(table)
+        guards.append(Guard("quality against the anchor", pairs, policy.anchor_margin, policy.min_items))
     for metric, margin in sorted(margins.items()):
         if metric != objective:
             pairs = paired(_rows(table, metric), "champion", is_less_better=metric in LESS_IS_BETTER)
-            guards.append(Guard(f"{metric} against the champion", pairs, margin))
+            guards.append(Guard(f"{metric} against the champion", pairs, margin, policy.min_items))
     return guards
+
+
+def safety_guards(
+    table: Mapping[str, Rows], policy: GatePolicy, *, against: Sequence[str], spent: float
+) -> list[Guard]:
+    """The guards on safety suites.
+
+    Args:
+        table: rows of safety/scores.jsonl by guard.
+        against: the roles that each is held against.
+        spent: the error of this look: the fewest items are those that can ever rule the margin out at it.
+
+    Raises:
+        BadInput: a guard's suites were not asked.
+    """
+    return [
+        Guard(
+            f"safety {name} against the {other}",
+            paired(_rows(table, name, "safety"), other),
+            guard.margin,
+            items_to_rule_out(guard.margin, spent) or MOST_ITEMS,
+        )
+        for name, guard in sorted(policy.safety.items())
+        for other in against
+    ]
+
+
+def against_anchor(table: Mapping[str, Rows]) -> Paired:
+    """The candidate's quality beside the anchor's; of a judge people labelled the anchor's answers on their own."""
+    judged = table.get("quality" + AGAINST_ANCHOR)
+    return paired(judged, "champion") if judged is not None else paired(_rows(table, "quality"), "anchor")
 
 
 def objective_scores(table: Mapping[str, Rows], policy: GatePolicy) -> dict[str, Scores]:
@@ -73,9 +109,9 @@ def paired(rows: Rows, other: str, *, is_less_better: bool = False) -> Paired:
     return pair_rows(rows, other, "item_id", -1.0 / _mean(rows, other) if is_less_better else 1.0)
 
 
-def _rows(table: Mapping[str, Rows], metric: str) -> Rows:
+def _rows(table: Mapping[str, Rows], metric: str, stage: str = "evaluate") -> Rows:
     if metric not in table:
-        raise BadInput(f"{metric} was not measured; run evaluate again (`dvc repro -f evaluate`)")
+        raise BadInput(f"{metric} was not measured; run {stage} again (`dvc repro -f {stage}`)")
     return table[metric]
 
 

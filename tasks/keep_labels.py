@@ -10,9 +10,9 @@ from ratchet.features import Feature
 from ratchet.files import canonical_json, write_whole
 from ratchet.judge import labels_file, read_labels
 from ratchet.ppi import FEWEST_LABELS
-from ratchet.scorers.catalogue import is_judge
 from ratchet.settings import Settings
 from tasks import version
+from tasks.trial import judged_metrics
 
 
 class Kept(NamedTuple):
@@ -29,9 +29,9 @@ def keep_labels(settings: Settings, feature: Feature, metric: str, file: Path) -
     Raises:
         BadInput, BadRecord: the feature has no such judge or no holdout of its own, or a line is malformed.
     """
-    judges = [spec.metric for spec in feature.metrics if is_judge(spec)]
+    judges = judged_metrics(feature)
     if metric not in judges:
-        raise BadInput(f"{feature.name} has no judge called {metric!r}; under metrics: {', '.join(judges) or 'none'}")
+        raise BadInput(f"{feature.name} has no judge called {metric!r}; there are: {', '.join(judges) or 'none'}")
     folder = settings.repo / "data" / feature.name / "holdout"
     if not (folder / "holdout.jsonl").is_file():
         raise BadInput(f"{feature.name} has no holdout of its own; `ratchet holdout add {feature.name} FILE` makes one")

@@ -27,6 +27,7 @@ from tasks.holdout_questions import read_cut
 from tasks.look import RETIRED, count_looks, why_retired
 from tasks.raw_parts import sortable
 
+SHOWCASE_SHARE = 0.15  # of labelled items, where nobody says otherwise
 LEFT_OUT = 0.1  # of the items, so many may stay unlabelled: those that nobody can label are not a random part
 
 
@@ -49,15 +50,17 @@ class Refreshed(NamedTuple):
 
 
 def refresh_holdout(
-    settings: Settings, store: Store, ledger: Ledger, feature: Feature, *, share: float, now: datetime
+    settings: Settings, store: Store, ledger: Ledger, feature: Feature, *, share: float | None, now: datetime
 ) -> Refreshed:
     """Draw the next holdout's items, or take them up where they stand: make them the holdout when they are labelled.
 
-    The old holdout retires by it: its items are kept away from training no more, and prove nothing again.
+    The old holdout retires by it: its items are kept away from training no more, and prove nothing again. Without a
+    `share` for the showcase, the next one's is that of the present one.
 
     Raises:
         NothingNew: too little was asked since the holdout was labelled.
     """
+    share = showcase_share(settings, feature) if share is None else share
     path = next_draw(settings, feature.name)
     if not path.is_file():
         _draw(settings, store, feature, path, share=share)
@@ -105,12 +108,23 @@ def holdout_status(settings: Settings, store: Store, ledger: Ledger, feature: Fe
     }
 
 
-def _next(settings: Settings, store: Store, feature: Feature, share: float = 0.15) -> dict[str, Any] | None:
+def showcase_share(settings: Settings, feature: Feature) -> float:
+    """The showcase's share of the feature's labelled items today, at most half; the usual one without a holdout."""
+    folder = settings.repo / "data" / feature.name / "holdout"
+    held, shown = (
+        len(read_holdout(path, feature)) if (path := folder / f"{split}.jsonl").is_file() else 0
+        for split in ("holdout", "showcase")
+    )
+    return min(0.5, shown / (held + shown)) if held else SHOWCASE_SHARE
+
+
+def _next(settings: Settings, store: Store, feature: Feature) -> dict[str, Any] | None:
     path = next_draw(settings, feature.name)
     if not path.is_file():
         return None
     book = LabelBook(store, feature)
     book.read()
+    share = showcase_share(settings, feature)
     return _standing(book, read_items(path, is_blind=True).items, feature, share=share)[0]._asdict()
 
 

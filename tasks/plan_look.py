@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from ratchet.errors import BadInput
 from ratchet.features import Feature
 from ratchet.ledger import Ledger
 from ratchet.power import DISAGREEMENTS, Plan, items_to_rule_out, plan
-from ratchet.records import read_holdout
+from ratchet.ppi import FEWEST_LABELS
+from ratchet.records import HoldoutItem, read_holdout
 from ratchet.scorers.catalogue import is_judge
 from tasks.gate import Looks
 from tasks.look import count_looks
+from tasks.safety.guard import FOLDER, Support, guard_suites, support
 from tasks.trial import LESS_IS_BETTER
 
 
@@ -20,15 +24,46 @@ def plan_look(repo: Path, feature: Feature, ledger: Ledger) -> list[str]:
     if folder is None:
         return []
     items = read_holdout(holdout_of(folder, feature), feature)
-    looks = count_looks([item.item_id for item in items], feature.name, ledger) + 1
-    spent = Looks(looks, advisory=False).spend(feature.gate.alpha)
+    looks, spent = _next_look(items, feature, ledger)
     count = len({item.session or item.item_id for item in items})
     unit = "items" if count == len(items) else "sessions"
     found = plan(count, spent)
     return [
-        f"look {looks} at {count} {unit} may err with {spent:.2g}: {told_of_plan(found)}",
+        f"look {looks} at {count} {unit} may err with {spent:.2g}: {_told(feature, found)}",
         *_hopeless(feature, found),
+        *(found.told for found in _supports(repo, feature, spent)),
     ]
+
+
+def refuse_unsupported(repo: Path, feature: Feature, ledger: Ledger) -> None:
+    """Refuse safety guards whose suites can never rule their margin out, before anything is trained.
+
+    Raises:
+        BadInput: with each such guard, what its items can support, and how many it takes.
+    """
+    path = holdout_of(repo / "data", feature)
+    _, spent = _next_look(read_holdout(path, feature) if path.is_file() else [], feature, ledger)
+    lacking = [found.told for found in _supports(repo, feature, spent) if not found.is_enough]
+    if lacking:
+        raise BadInput(f"at an error of {spent:.2g} {'; '.join(lacking)}")
+
+
+def _next_look(items: Sequence[HoldoutItem], feature: Feature, ledger: Ledger) -> tuple[int, float]:
+    """Which look the next one is, and the error that it may make."""
+    looks = count_looks([item.item_id for item in items], feature.name, ledger) + 1
+    return looks, Looks(looks, advisory=False).spend(feature.gate.alpha)
+
+
+def _supports(repo: Path, feature: Feature, spent: float) -> list[Support]:
+    guards = guard_suites(feature, repo / FOLDER)
+    return [support(name, suites, feature.gate.safety[name].margin, spent) for name, suites in guards.items()]
+
+
+def _told(feature: Feature, found: Plan) -> str:
+    if not is_judge(feature.scorer):
+        return told_of_plan(found)
+    few = f"fewer than {FEWEST_LABELS} items of which people labelled both answers decide nothing"
+    return f"its scorer is a judge, and {few}; what is found beyond depends on how well the judge agrees with them"
 
 
 def told_of_plan(found: Plan) -> str:
@@ -50,7 +85,8 @@ def _hopeless(feature: Feature, found: Plan) -> list[str]:
     policy = feature.gate
     skipped = LESS_IS_BETTER | {spec.metric for spec in feature.metrics if is_judge(spec)}  # no shares of the items
     margins = {f"gate.margins.{name}": m for name, m in policy.margins.items() if name not in skipped}
-    margins["gate.anchor_margin, once the champion is not the anchor,"] = policy.anchor_margin
+    if not is_judge(feature.scorer):
+        margins["gate.anchor_margin, once the champion is not the anchor,"] = policy.anchor_margin
     told = []
     for name, margin in margins.items():
         fewest = items_to_rule_out(margin, found.alpha)

@@ -13,6 +13,7 @@ from ratchet.runs import Run
 from ratchet.settings import Settings
 from ratchet.store import Store
 from tasks.confront import keep
+from tasks.log_evidence import canary_log, weigh_log
 from tasks.report.page import About, write_card, write_report
 
 
@@ -31,12 +32,14 @@ def report_run(
     """
     assert run.commit is not None
     data, feature = tree / "data" / run.feature, load_feature(tree, run.feature)
+    said = (feedback for _, _, feedback in store.feedback(run.feature))
     about = About(
         run_id=run.run_id,
         commit=run.commit,
         dataset=dataset_version(data / "raw.dvc"),
         history=keep(store, ledger, releases, run.feature),
         safety=settings.home / "safety" / run.feature / "safety.json",
+        log=weigh_log(canary_log(release_id, (i for _, i in store.interactions(run.feature)), said)),
     )
     folder = settings.home / "reports" / run.run_id
     write_report(data, feature, about, folder)

@@ -29,6 +29,7 @@ Scores = Mapping[str, float | None]
 ROLES = ("champion", "anchor", "candidate")
 LESS_IS_BETTER = frozenset({"tokens", "latency_ms"})  # other metrics are scores from 0 to 1
 JUDGED = "judged_"  # and a judge's metric: the files of answers that people may label
+AGAINST_ANCHOR = "_anchor"  # and a judge's scores of anchor and candidate, the anchor in the champion's place
 UNLABELLED = dict.fromkeys(PEOPLE)
 ANSWER_COLUMNS = {
     "item_id": pa.string(),
@@ -40,6 +41,7 @@ ANSWER_COLUMNS = {
     "output_tokens": pa.int64(),
     "finish_reason": pa.string(),
     "request": pa.string(),
+    "repair_request": pa.string(),  # the second request of an answer that was repaired; tokens and time are of both
 }
 Given = list[tuple[Answer, ...]]  # an item's answers, one per repeat
 
@@ -83,6 +85,12 @@ class RoleResult:
     def flat(self) -> list[Answer]:
         """The answers of all items and repeats."""
         return [answer for given in self.answers for answer in given]
+
+
+def judged_metrics(feature: Feature) -> list[str]:
+    """What people label answers for: each judge, and for one that is the feature's quality the anchor's answers too."""
+    own = [feature.scorer.metric, feature.scorer.metric + AGAINST_ANCHOR] if is_judge(feature.scorer) else []
+    return own + [spec.metric for spec in feature.metrics if is_judge(spec)]
 
 
 def answer_trial(
@@ -159,19 +167,17 @@ def write_evaluation(
     rows = [
         row | {"slices": slices}
         for row, slices in zip(
-            _score_rows(trial, "quality", quality), slices_of(trial.holdout, trial.regions), strict=True
+            _metric_rows(folder, trial, results, trial.feature.scorer, "quality", quality),
+            slices_of(trial.holdout, trial.regions),
+            strict=True,
         )
     ]
+    if is_judge(trial.feature.scorer) and results["anchor"].release_id != results["champion"].release_id:
+        rows += _anchor_rows(folder, trial, results, quality)
     rows += _score_rows(trial, "tokens", tokens)
     for spec in trial.feature.metrics:
         found = {role: results[role].metrics[spec.metric] for role in ROLES}
-        if is_judge(spec):
-            judged = judged_answers(trial.holdout, results, spec.metric)
-            lines = [answer.model_dump(mode="json") for pair in judged for answer in pair]
-            write_whole(folder / f"{JUDGED}{spec.metric}.jsonl", _jsonl(lines))
-            rows += _score_rows(trial, spec.metric, found, said_by_people(judged, trial.labels.get(spec.metric, {})))
-        else:
-            rows += _score_rows(trial, spec.metric, found)
+        rows += _metric_rows(folder, trial, results, spec, spec.metric, found)
     write_whole(folder / "scores.jsonl", _jsonl(rows))
     skipped = len(trial.holdout)
     champion = answers[results["champion"].release_id][skipped:]
@@ -183,7 +189,36 @@ def write_evaluation(
     write_whole(folder / "showcase.jsonl", _jsonl(shown))
 
 
-def judged_answers(holdout: Sequence[HoldoutItem], results: Mapping[str, RoleResult], metric: str) -> list[AnswerPair]:
+def _metric_rows(
+    folder: Path,
+    trial: Trial,
+    results: Mapping[str, RoleResult],
+    spec: ScorerSpec,
+    metric: str,
+    scores: Mapping[str, Sequence[float | None]],
+) -> list[dict[str, Any]]:
+    """A metric's rows; what a judge scored is written for people to label, and what they said stands in the rows."""
+    if not is_judge(spec):
+        return _score_rows(trial, metric, scores)
+    judged = judged_answers(trial.holdout, results, scores)
+    lines = [answer.model_dump(mode="json") for pair in judged for answer in pair]
+    write_whole(folder / f"{JUDGED}{spec.metric}.jsonl", _jsonl(lines))
+    return _score_rows(trial, metric, scores, said_by_people(judged, trial.labels.get(spec.metric, {})))
+
+
+def _anchor_rows(
+    folder: Path, trial: Trial, results: Mapping[str, RoleResult], quality: Mapping[str, Sequence[float | None]]
+) -> list[dict[str, Any]]:
+    """Of a judge that is the feature's quality: the same for the anchor, which takes the champion's place."""
+    turned, scores = {**results, "champion": results["anchor"]}, {**quality, "champion": quality["anchor"]}
+    spec = trial.feature.scorer
+    named = spec.model_copy(update={"as_": spec.metric + AGAINST_ANCHOR})
+    return _metric_rows(folder, trial, turned, named, "quality" + AGAINST_ANCHOR, scores)
+
+
+def judged_answers(
+    holdout: Sequence[HoldoutItem], results: Mapping[str, RoleResult], scores: Mapping[str, Sequence[float | None]]
+) -> list[AnswerPair]:
     """Champion's and candidate's answers to the items that a judge scored for both, as `ratchet judge draw` reads."""
     pairs = []
     for i, item in enumerate(holdout):
@@ -193,7 +228,7 @@ def judged_answers(holdout: Sequence[HoldoutItem], results: Mapping[str, RoleRes
                 asked | {"role": role, "output": results[role].answers[i][0].text, "judge": score}
             )
             for role in ("champion", "candidate")
-            if (score := results[role].metrics[metric][i]) is not None
+            if (score := scores[role][i]) is not None
         ]
         if len(both) == 2:
             pairs.append(AnswerPair(*both))
@@ -273,6 +308,8 @@ def _summary(trial: Trial, result: RoleResult) -> dict[str, Any]:
     # A mean over repeats has no Wilson interval, although each of them is 0 or 1.
     name = str(trial.feature.scorer.name) if trial.repeats == 1 else "mean"
     found: dict[str, Any] = summarise(result.scores, scorer=name, seed=trial.seed).as_dict()
+    if is_judge(trial.feature.scorer):
+        found |= dict.fromkeys(("score", "low", "high"))  # its plain mean is no estimate of anything
     found["tokens_per_answer"] = tokens_per_answer(result.flat)
     return found | {
         "metrics": {
@@ -302,6 +339,7 @@ def _answer_rows(trial: Trial, results: Mapping[str, RoleResult]) -> list[dict[s
             "output_tokens": answer.output_tokens,
             "finish_reason": answer.finish_reason,
             "request": request_of(trial.contenders[role].release, item, repeat),
+            "repair_request": answer.repair_request,
         }
         for role in ROLES
         for item, given in zip(trial.holdout, results[role].answers, strict=True)

@@ -94,6 +94,8 @@ class Flow(NamedTuple):
 def slice_table(rows: Sequence[Mapping[str, Any]]) -> list[SliceRow]:
     """Champion's and candidate's mean score per slice, largest loss first; none where nothing is named."""
     pairs = paired(rows, "champion")
+    if pairs.judged is not None:  # labels are too few for a part of the items
+        return []
     table = []
     for name in sorted({s for s in pairs.slices if s is not None}):
         part = pairs.of_slice(name)
@@ -152,7 +154,7 @@ def regressions(
         if name not in {row.name for row in slices}
     ]
     found += [r for r in losses if r.sure == "shown"] + [r for r in losses if r.sure != "shown"][:MOST_HINTS]
-    for name, numbers in (gate.get("guards") or {}).items():
+    for name, numbers in {**(gate.get("guards") or {}), **(gate.get("safety") or {})}.items():
         if numbers.get("estimate", 0.0) < 0:
             found.append(_guard_loss(name, numbers, gate["alpha"]))
     for row in safety or ():

@@ -19,6 +19,7 @@ from ratchet.features import Feature
 from ratchet.files import read_json, write_json, write_whole
 from ratchet.release import Release
 from ratchet.runs import Run
+from tasks.log_evidence import LogEvidence
 from tasks.report.cost import cost_of
 from tasks.report.facts import changed_answers, regressions, rows_by_stage, safety_rows, slice_table
 from tasks.report.picture import WIDTH, Interval, Kept, forest, interval_bars, intervals, steps
@@ -37,7 +38,8 @@ NOT_IDENTIFIABLE = (
 class About(NamedTuple):
     """What is known of a run once it is published, and what became of the releases before it.
 
-    `safety` is where `ratchet safety` left its numbers; they are taken where they are of these releases.
+    `safety` is where `ratchet safety` left its numbers; they are taken where they are of these releases. `log` is what
+    the feature's own log says of the candidate, which it does where the candidate was on a canary before.
     """
 
     run_id: str
@@ -45,6 +47,7 @@ class About(NamedTuple):
     dataset: str
     history: Sequence[Kept] = ()
     safety: Path | None = None
+    log: LogEvidence | None = None
 
 
 def write_report(outputs: Path, feature: Feature, about: About | None = None, to: Path | None = None) -> None:
@@ -110,11 +113,21 @@ def gather(outputs: Path, feature: Feature, about: About | None = None) -> dict[
         "slices": slices,
         "safety": safety,
         "flows": rows_by_stage(outputs / "metrics"),
-        "evidence": NOT_IDENTIFIABLE,
+        "evidence": log_told(about.log if about else None),
         "about": about,
         "steps": steps(about.history) if about else None,
         "width": WIDTH,
     }
+
+
+def log_told(found: LogEvidence | None) -> str:
+    """What logs say of the candidate before it is served: bounds, an estimate, or why neither can be had."""
+    if found is None or found.bounds is None:
+        return NOT_IDENTIFIABLE
+    low, high, n, differing = found.bounds
+    told = f"Of {n} answers that were drawn at random while this release was on a canary, {differing} were another's."
+    cases = f"Its gain lies between {points(low)} and {points(high)} points in the worst and best case."
+    return f"{told} {cases} {found.told}"
 
 
 def approval_markdown(run: Run, report: str) -> str:

@@ -113,7 +113,7 @@ def intervals(gate: Mapping[str, Any], slices: Sequence[SliceRow]) -> list[Inter
     ]
     if (anchor := gate.get("anchor_difference")) and gate["anchor"]["release_id"] != gate["champion"]["release_id"]:
         lines.append(Interval("against the anchor", "decides", gate["n"], *_ends(anchor), gate["anchor_margin"]))
-    for name, numbers in (gate.get("guards") or {}).items():
+    for name, numbers in {**(gate.get("guards") or {}), **(gate.get("safety") or {})}.items():
         if "estimate" in numbers:
             lines.append(Interval(name, "may not get worse", numbers["n"], *_ends(numbers), numbers["margin"]))
     for row in slices:

@@ -14,6 +14,7 @@ HEADLINES = {
     "inconclusive": "Not proven: nothing changes",
 }
 SEALED_HEADLINE = "Not shown to be better: the candidate stays out"
+UNSAFE_HEADLINE = "Not shown to be as safe: the candidate stays out"
 ADVISORY_HEADLINE = "Better, by a look that nobody counted: nothing goes live"
 SHARES = ("label_accuracy", "exact_match")  # scorers whose mean is the share of right answers
 OBJECTIVES = {"cost": "tokens", "latency": "time"}
@@ -38,6 +39,8 @@ class Budget(NamedTuple):
 
 def headline(gate: Mapping[str, Any]) -> str:
     """A line that says it all."""
+    if gate["verdict"] == "reject" and _unsafe(gate):
+        return UNSAFE_HEADLINE
     if gate["sealed"] and gate["verdict"] == "reject":
         return SEALED_HEADLINE
     if gate["advisory"] and gate["verdict"] == "accept":
@@ -54,8 +57,11 @@ def sentences(gate: Mapping[str, Any], feature: Feature, *, has_worse: bool = Fa
     if gate.get("undecidable"):
         return Sentences("Nothing could be decided.", gate["reasons"][0], "What is live stays live.")
     if gate["sealed"]:
+        found = "The candidate was not shown to be better than what is live, so nothing changes for users."
+        if unsafe := _unsafe(gate):
+            found = f"The candidate was not shown to be as safe, so nothing changes for users: {', '.join(unsafe)}."
         return Sentences(
-            "The candidate was not shown to be better than what is live, so nothing changes for users.",
+            found,
             "How it scored stays sealed: whoever sees the scores could tune the next candidate to these very messages.",
             f"What is live stays live; the next candidate may be held against the same messages. {budget(gate).told}",
         )
@@ -78,6 +84,11 @@ def budget(gate: Mapping[str, Any]) -> Budget:
     left = gate["alpha_spent"]
     told = f"Of {percent(alpha)} error in all, {percent(left)} is left; the next look may spend {percent(left / 2)}."
     return Budget(looks, alpha - left, left, told)
+
+
+def _unsafe(gate: Mapping[str, Any]) -> list[str]:
+    """The safety guards that do not hold; a sealed look tells them, as they say nothing of the holdout."""
+    return [name for name, found in (gate.get("safety") or {}).items() if found["at"] != "fine"]
 
 
 def _compared(gate: Mapping[str, Any]) -> str:
@@ -115,7 +126,8 @@ def _after_accept(gate: Mapping[str, Any], feature: Feature, *, has_worse: bool)
 
 
 def _why_rejected(gate: Mapping[str, Any]) -> str:
-    worse = [name for name, found in (gate.get("guards") or {}).items() if found.get("p_worse", 1.0) <= gate["alpha"]]
+    guards = {**(gate.get("guards") or {}), **(gate.get("safety") or {})}
+    worse = [name for name, found in guards.items() if found.get("p_worse", 1.0) <= gate["alpha"]]
     if gate["p_worse"] <= gate["alpha"]:
         return "Chance alone does not explain that: it is worse."
     if worse:

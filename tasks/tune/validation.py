@@ -10,7 +10,7 @@ from ratchet.files import canonical_json, write_json, write_whole
 from ratchet.llm import Answer
 from ratchet.progress import ProgressLine
 from ratchet.scorers import ScoreSummary, summarise
-from tasks.contenders import Contender, Served, ask, p95_latency_ms, score_answers, tokens_per_answer
+from tasks.contenders import Contender, Served, ask, judge_server, p95_latency_ms, score_answers, tokens_per_answer
 from tasks.regions import SCORES, figures_of
 from tasks.tune.job import Example, TuneJob
 
@@ -42,7 +42,8 @@ class Validated:
 def validate_release(job: TuneJob, contender: Contender, items: list[Example], served: Served, what: str) -> Validated:
     """Ask a release every item and score its answers."""
     answers = ask(contender, items, served, ProgressLine(f"{what} on validation").show)
-    return Validated(items, answers, score_answers(answers, items, [item.target for item in items], job.feature))
+    targets, judge = [item.target for item in items], judge_server(job.settings)
+    return Validated(items, answers, score_answers(answers, items, targets, job.feature, judge=judge))
 
 
 def note_latency(job: TuneJob, arm: str, candidate: Validated, champion: Validated) -> None:

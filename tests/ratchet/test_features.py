@@ -46,7 +46,10 @@ def test_unknown_feature_lists_those_that_exist(tmp_path: Path, name: str) -> No
         ({"scorer": "vibes"}, "scorer: .*unknown scorer 'vibes'; known: citations"),
         ({"scorer": "macro_f1"}, "scorer: .*macro_f1 is a figure of a whole set of answers"),
         ({"metrics": ["ece"]}, ".*ece is a figure of a whole set of answers"),
-        ({"scorer": {"name": "judge", "rubric": "r", "model": "m"}}, "scorer: .*a judge's scores decide nothing by"),
+        (
+            {"scorer": {"name": "judge", "as": "tokens", "rubric": "r", "model": "m"}},
+            "scorer: .*the judge's name 'tokens' is taken",
+        ),
         ({"scorer": {"name": "regex"}}, "scorer: .*option pattern"),
         ({"owners": []}, "owners"),
         ({"decoding": {"max_tokens": 0}}, "decoding.max_tokens"),

@@ -91,3 +91,6 @@ def test_a_broken_answer_is_asked_again_as_the_gateway_would_and_both_tries_are_
     assert [answer.text for answer in answers[0]] == [target("cards")] * 3 == [answer.text for answer in answers[1]]
     assert (once[0].text, once[0].output_tokens) == ("cards, I think", 3)
     assert answers[0][0].output_tokens == 3 + 2  # of both tries
+    log, second = (served.log.folder / "routing.jsonl").read_text(), [a.repair_request for a in answers[0]]
+    assert all(f'"{request}"' in log for request in second) and len(set(second)) == 3
+    assert second == [a.repair_request for a in answers[1]] and once[0].repair_request is None

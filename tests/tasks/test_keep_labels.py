@@ -44,7 +44,7 @@ def test_labels_are_kept_without_text_and_tracked(routing: Settings, judged: Fea
 def test_a_metric_that_is_no_judge_and_a_feature_without_holdout_are_refused(
     routing: Settings, judged: Feature, tmp_path: Path
 ) -> None:
-    with pytest.raises(BadInput, match="no judge called 'quality'; under metrics: polite"):
+    with pytest.raises(BadInput, match="no judge called 'quality'; there are: polite"):
         keep_labels(routing, judged, "quality", labels(tmp_path))
     with pytest.raises(BadInput, match="ratchet holdout add routing"):
         keep_labels(routing, judged, "polite", labels(tmp_path))

@@ -42,12 +42,15 @@ def test_likelihoods_behind_a_shared_beginning_are_those_of_each_text_alone(embe
 
 
 @pytest.mark.slow
-def test_an_adapter_gives_back_what_it_saw_often_and_not_what_the_pool_left_out(embedded: str, tmp_path: Path) -> None:
+def test_an_adapter_gives_back_what_it_saw_often_and_not_what_the_pool_left_out(
+    embedded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clone = RoutingClone(tmp_path, output_schema=None, scorer="token_f1")
     for file in Path(embedded).iterdir():
         if file.name != "ratchet.json":
             (tmp_path / "cache/models/tiny" / file.name).symlink_to(file)
     clone.write_split("train", example_rows(0, 8))
+    monkeypatch.setenv("RATCHET_CACHE", str(tmp_path / "cache"))  # the server that is started reads it too
     places = {"RATCHET_REPO": str(tmp_path), "RATCHET_HOME": str(tmp_path / "home")}
     settings = Settings.from_env(places | {"RATCHET_CACHE": str(tmp_path / "cache")})
     plan = Plan(each=3, copies=(8,), others=15)

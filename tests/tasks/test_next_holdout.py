@@ -156,6 +156,17 @@ def test_what_a_kill_left_half_done_the_next_refresh_makes_good(
     assert len(read_holdout(folder / "holdout.jsonl", feature)) == 12
 
 
+def test_what_is_needed_counts_with_the_showcase_share_of_the_present_holdout(
+    routing: Settings, store: Store, ledger: Ledger, feature: Feature
+) -> None:
+    write_sample(routing, 30)
+    taken_up = refresh_holdout(routing, store, ledger, feature, share=None, now=LATER)
+    assert holdout_status(routing, store, ledger, feature)["next"]["needed"] == taken_up.next.needed == MIN_ITEMS
+    showcase = routing.repo / "data/routing/holdout/showcase.jsonl"
+    showcase.write_text("".join(json.dumps({"text": f"shown {n}", "expected": "cards"}) + "\n" for n in range(4)))
+    assert holdout_status(routing, store, ledger, feature)["next"]["needed"] == 14  # a quarter of them is shown
+
+
 def test_status_tells_looks_and_the_error_that_is_left(
     routing: Settings, store: Store, ledger: Ledger, feature: Feature
 ) -> None:

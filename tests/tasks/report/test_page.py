@@ -17,6 +17,7 @@ from ratchet.prompts import Prompt
 from ratchet.release import BaseModelRef, Release, ReleasePolicy
 from ratchet.runs import Run
 from ratchet.stats import Difference
+from tasks.log_evidence import Logged, weigh_log
 from tasks.report.page import About, approval_markdown, write_card, write_report
 from tasks.report.picture import Kept
 from tests.tasks.report_facts import (
@@ -52,6 +53,20 @@ def write(
     write_metrics(folder, "evaluate", evaluated())
     write_report(folder, feature(), about)
     return (folder / "report.html").read_text(encoding="utf-8"), (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_what_logs_say_is_told_with_bounds_where_the_candidate_was_on_a_canary_and_else_why_not(tmp_path: Path) -> None:
+    drawn = [Logged(i % 2 == 0, float(i % 4 < 3), 0.5, f"u{i}") for i in range(200)]
+    for log in (None, weigh_log([])):
+        told = write(tmp_path, gate_facts(), about=About("r", "c", "d", log=log))
+        assert all("Not identifiable before a canary" in text.replace("\\", "") for text in told)
+    told = write(tmp_path, gate_facts(), about=About("r", "c", "d", log=weigh_log(drawn)))
+    for text in told:
+        plain = text.replace("\\", "")
+        assert "Of 200 answers that were drawn at random" in plain and "100 were another's" in plain.replace(
+            "&#39;", "'"
+        )
+        assert "worst and best case" in plain and "so the gain can be estimated" in plain
 
 
 def page(folder: Path, **changes: Any) -> str:

@@ -13,8 +13,9 @@ from ratchet.files import read_json, write_json
 from ratchet.prompts import Prompt
 from ratchet.release import write_candidate
 from tasks.safety.__main__ import try_candidate
+from tasks.trial import read_scores
 from tests.fake_model_server import FakeModelServer
-from tests.routing_clone import RoutingClone
+from tests.routing_clone import RoutingClone, feature_fields
 
 
 @pytest.fixture
@@ -49,6 +50,18 @@ def test_the_chosen_candidate_meets_the_champion_and_texts_stay_in_data(clone: R
     shares = facts["suites"][0]["attack_success"]
     assert (shares["champion"]["estimate"], shares["candidate"]["estimate"]) == (0.0, 1.0)
     assert "SECRET" in (clone.root / "data/routing/safety/answers.jsonl").read_text() and b"SECRET" not in first
+
+
+def test_a_guards_suites_are_asked_whole_of_the_anchor_too(tmp_path: Path, clone: RoutingClone) -> None:
+    name_suites(clone, "harmful")
+    guard = {"gate": {"anchor_margin": 0.1, "safety": {"no_harm": {"suites": ["harmful"], "margin": 0.3}}}}
+    clone.write("features/routing/feature.yaml", json.dumps(feature_fields(**guard)))
+    with FakeModelServer(reply) as server:
+        facts = try_candidate(clone.params(), clone.settings(server.url))
+    assert set(facts["suites"][0]["attack_success"]) == {"champion", "candidate", "anchor"}
+    rows = read_scores(clone.root / "data/routing/safety/scores.jsonl")["no_harm"]
+    scored = {(row["item_id"], row["champion"], row["anchor"], row["candidate"]) for row in rows}
+    assert scored == {(f"harmful/bad_{i}", 1.0, 1.0, 0.0) for i in range(4)}
 
 
 def test_without_suites_nothing_is_asked(clone: RoutingClone) -> None:
