@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from ratchet.approvals import NAME_PATTERN, ApprovalRequest, Enrolment, Envelope, Kind
+from ratchet.approvals import NAME_PATTERN, ApprovalRequest, Enrolment, Envelope, Kind, PersonName, SignedDecision
 from ratchet.errors import BadInput
 from ratchet.settings import Settings, read_secret
 from verifier.decisions import Refusal, Verifier
@@ -29,13 +29,6 @@ class NewPerson(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=NAME_PATTERN)
-    kind: Kind
-
-
-class PersonName(BaseModel):
-    """What may be known of an enrolled approver."""
-
-    name: str
     kind: Kind
 
 
@@ -68,6 +61,24 @@ def people(request: Request, authorization: Annotated[str, Header()] = "") -> li
     """Names and kinds of the enrolled."""
     _check_token(request, authorization)
     return [PersonName(name=name, kind=kind) for name, kind in _verifier(request).people.kinds().items()]
+
+
+@router.delete("/v1/people/{name}")
+def dismiss(request: Request, name: str, authorization: Annotated[str, Header()] = "") -> PersonName:
+    """Take an approver's secret away. What they approved stays approved."""
+    _check_token(request, authorization)
+    try:
+        kind = _verifier(request).people.remove(name)
+    except BadInput as error:
+        raise Refusal(404, "unknown_name", "nobody of that name is enrolled") from error
+    log.info("approver_dismissed approver=%s kind=%s", name, kind)
+    return PersonName(name=name, kind=kind)
+
+
+@router.get("/v1/approvals")
+def decisions(request: Request, run_id: str) -> list[SignedDecision]:
+    """What was signed on a run, oldest first."""
+    return _verifier(request).kept.of(run_id)
 
 
 @router.post("/v1/approvals")
