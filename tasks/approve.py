@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
@@ -142,30 +142,30 @@ def still_waits(
     if run.state != "awaiting" or run.decision is not None:
         return run
     assert run.release_id is not None
-    champion, limit_h = (
-        channels.read(run.feature).stable,
-        load_feature(settings.repo, run.feature).approval.expire_after_h,
-    )
-    if champion != run.champion_id:
-        ended, why = (
-            "stale",
-            (
-                f"{run.feature} serves {champion[:16]} now, and the report compares with {str(run.champion_id)[:16]}: "
-                f"what it shows no longer holds. The run ends; start another with `ratchet run {run.feature}`"
-            ),
-        )
-    elif run.waits_since and now - datetime.fromisoformat(run.waits_since) > timedelta(hours=limit_h):
-        ended, why = (
-            "expired",
-            (
-                f"nobody approved within {limit_h:g} hours (approval.expire_after_h). The run has ended; "
-                f"start another with `ratchet run {run.feature}`"
-            ),
-        )
-    else:
+    champion = channels.read(run.feature).stable
+    ended = _over(run, champion, load_feature(settings.repo, run.feature).approval.expire_after_h, now)
+    if ended is None:
         return run
-    ledger.append_once(f"approval {ended}", run.release_id, run=run.run_id, champion=champion)
-    return end(settings, store, run.run_id, state="done", decision=ended, refusal=why)
+    ledger.append_once(f"approval {ended.how}", run.release_id, run=run.run_id, champion=champion)
+    return end(settings, store, run.run_id, state="done", decision=ended.how, refusal=ended.why)
+
+
+class _Ended(NamedTuple):
+    """How a wait ended that nobody decided on, and why."""
+
+    how: Literal["expired", "stale"]
+    why: str
+
+
+def _over(run: Run, champion: str, limit_h: float, now: datetime) -> _Ended | None:
+    next_one = f"The run ends; start another with `ratchet run {run.feature}`"
+    if champion != run.champion_id:
+        then = str(run.champion_id)[:16]
+        why = f"{run.feature} serves {champion[:16]} now, and the report compares with {then}: it no longer holds"
+        return _Ended("stale", f"{why}. {next_one}")
+    if run.waits_since and now - datetime.fromisoformat(run.waits_since) > timedelta(hours=limit_h):
+        return _Ended("expired", f"nobody decided within {limit_h:g} hours (approval.expire_after_h). {next_one}")
+    return None
 
 
 def carry_out(settings: Settings, store: Store, ledger: Ledger, channels: Channels, run_id: str) -> Run:

@@ -1,4 +1,4 @@
-"""Action: look after the runs that wait for an approval - collect what was signed elsewhere, remind, end what is over."""
+"""Action: look after runs that wait for an approval - collect what was signed elsewhere, remind, end what is over."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def waiting(store: Store) -> list[Run]:
 
 
 def collect(settings: Settings, store: Store, ledger: Ledger, channels: Channels, run_id: str) -> Run:
-    """Record what the verifier has signed on a run and the run does not know: by a webhook, or in an answer that was lost.
+    """Record what was signed on a run and the run does not know: by a webhook, or in an answer that was lost.
 
     A verifier that does not answer is asked again the next time.
     """

@@ -141,7 +141,7 @@ class Verifier:
             identity=identity,
             evidence=evidence,
         )
-        # a verifier on a host of its own, without the store: whoever asks for codes there looks the policy up themselves
+        # a verifier on a host of its own has no store to look into: tasks/approve.py asks as well
         if identity != "totp" or self._settings.store_uri is not None or self._settings.releases_dir.is_dir():
             feature, attestation = self.facts_of(said.subject)
             if (fault := _not_up_for_approval(said, attestation)) is not None:
