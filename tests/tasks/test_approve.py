@@ -5,70 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
-import yaml
 
-from ratchet import git
 from ratchet.approvals import ApprovalRequest, Envelope, SignedDecision, VerifierRefusal, request_approval
 from ratchet.errors import ApprovalRefused
-from ratchet.rollout_policy import RolloutPolicy
-from ratchet.runs import Run, change_run, find_run, open_run
 from ratchet.settings import Settings
 from ratchet.signing import sign, signing_key
 from ratchet.trust import check_signatures
 from tasks.approve import carry_out, record, still_waits, take_answer
-from tests.conftest import POLICY
-from tests.released import Machine
-from tests.verifier_server import People, verifier_on
-
-NOW = datetime.now(UTC)
-
-
-class Desk:
-    """A clone whose feature `routing` serves v1, a run that waits with another release, and a running verifier."""
-
-    def __init__(self, people: People) -> None:
-        self.people, self.settings = people, people.settings
-        self.machine = Machine(self.settings)
-        self.store, self.ledger, self.channels = self.machine.store, self.machine.ledger, self.machine.channels
-        self.champion = self.machine.release("One.")
-        self.channels.begin("routing", self.champion, at=NOW, by="ana", reason="v1")
-        self.parts: Any = (self.settings, self.store, self.ledger, self.channels)
-        claims = {"gate": {"verdict": "accept"}, "authors": ["ana@example.com", "ana"], "champion": self.champion}
-        self.release = self.machine.release("Two.", version=None, run="r1", approve=False, claims=claims)
-        commit = git.run(self.settings.repo, "rev-parse", "HEAD")
-        facts = {"release_id": self.release, "champion_id": self.champion, "commit": commit, "outcome": "accept"}
-        self.run = open_run(self.store, Run(run_id="r1", feature="routing", started_at=NOW.isoformat()))
-        self.change(state="awaiting", waits_since=NOW.isoformat(), **facts)
-        self.store.acquire_lease("improve:routing", "r1")
-
-    def change(self, **changes: Any) -> None:
-        self.run = change_run(self.store, "r1", **changes)
-
-    def policy(self, **approval: Any) -> None:
-        rollout = RolloutPolicy().model_dump(mode="json")
-        document = POLICY | {"approval": approval, "rollout": rollout}
-        (self.settings.repo / "features/routing/feature.yaml").write_text(yaml.safe_dump(document))
-
-    def form(self, name: str, decision: str = "approve", **changes: Any) -> dict[str, Any]:
-        answer = {"decision": decision, "approver": name, "digest_prefix": self.release[4:14], "reason": ""}
-        return answer | ({} if "code" in changes else {"code": self.people.code(name)}) | changes
-
-    def answer(self, name: str, decision: str = "approve", **changes: Any) -> Run:
-        self.run = take_answer(*self.parts, find_run(self.store, "r1"), self.form(name, decision, **changes))
-        return self.run
-
-    def events(self) -> list[str]:
-        return [entry.event for entry in self.ledger.entries(subject=self.release) if entry.event != "publish"]
-
-    def faults(self) -> list[str]:
-        """What a gateway with a trust file would say."""
-        return check_signatures(
-            self.release, self.machine.releases.attestation(self.release), self.machine.trust
-        ).faults
+from tests.approval_desk import NOW, Desk, verifier_on
 
 
 @pytest.fixture
