@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, cast
 
 import qrcode
 import typer
 from rich.table import Table
 
 from cli.session import Json, console, open_session, print_json
-from ratchet.approvals import dismiss, enrol
+from ratchet.approvals import Kind, dismiss, enrol
 from ratchet.approvals import people as enrolled
 from ratchet.settings import Settings, read_secret
 
@@ -35,7 +35,7 @@ def add(
     A person scans the QR code with an authenticator app; it is shown once. Example: [bold]ratchet people add ana[/bold]
     """
     with open_session() as session:
-        settings, kind = session.settings, "machine" if machine else "person"
+        settings, kind = session.settings, cast(Kind, "machine" if machine else "person")
         enrolment = enrol(settings.verifier_url, read_secret(settings, ENROL_SECRET), name, kind)
         session.ledger.append("approver enrolled", name, kind=kind)
     if machine:

@@ -68,7 +68,7 @@ class Verifier:
         settings.verifier_dir.mkdir(parents=True, exist_ok=True)
         settings.verifier_dir.chmod(0o700)
         self.people = People(settings.verifier_dir / "people.json", clock)
-        self._clock = clock
+        self.clock = clock
         self._attempts = Attempts(settings.verifier_dir / "attempts.json", clock)
         self.kept = Kept(settings.verifier_dir / "decisions")
         self._settings = settings
@@ -100,17 +100,17 @@ class Verifier:
             raise Refusal(403, check.verdict, MESSAGES[check.verdict])
         return self._sign(request, request.approver, check.kind, "totp", None)
 
-    def decide_as(self, said: Said, approver: str, identity: Identity, evidence: str) -> Envelope:
+    def decide_as(self, said: Said, approver: str, identity: Identity, evidence: str | None) -> Envelope:
         """Sign the decision of a person whose identity was proven elsewhere.
 
         Args:
-            evidence: the digest of the proof, which counts once.
+            evidence: the digest of the proof where it may be sent twice: it counts once.
 
         Raises:
             Refusal: the proof was used before (409), or feature.yaml does not let them decide in this way (403).
         """
         with self._one_at_a_time:
-            if self.kept.has(evidence):
+            if evidence is not None and self.kept.has(evidence):
                 raise Refusal(409, "replayed", "this was sent before, and what it said is recorded")
             return self._sign(said, approver, "person", identity, evidence)
 
@@ -137,7 +137,7 @@ class Verifier:
             approver_kind=kind,
             decision=said.decision,
             reason_digest=sha256_text(said.reason) if said.reason else None,
-            at=datetime.fromtimestamp(self._clock(), UTC),
+            at=datetime.fromtimestamp(self.clock(), UTC),
             identity=identity,
             evidence=evidence,
         )
