@@ -98,7 +98,7 @@ def _read_keys(path: Path) -> KeySet:
         keys = KeySet.import_key_set(read_json(path))
     except (OSError, ValueError, KeyError, TypeError, JoseError) as error:
         raise SettingsInvalid(f"{path} is no JSON Web Key Set: {type(error).__name__}") from error
-    if not keys.keys or any(key.key_type == "oct" for key in keys):
+    if any(key.key_type == "oct" for key in keys):
         raise SettingsInvalid(f"{path} must hold public keys (RSA or EC); a shared key would let its reader sign")
     return keys
 

@@ -146,7 +146,7 @@ def test_without_a_proxy_set_up_there_is_no_page(desk):
 @pytest.mark.parametrize(
     ("jwks", "told"),
     [
-        ('{"keys": []}', "public keys"),
+        ('{"keys": []}', "Key Set"),
         ('{"keys": [{"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"}]}', "public keys"),
         ("[]", "Key Set"),
     ],
