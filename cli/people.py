@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, cast
+from typing import Annotated
 
 import qrcode
 import typer
@@ -35,7 +35,8 @@ def add(
     A person scans the QR code with an authenticator app; it is shown once. Example: [bold]ratchet people add ana[/bold]
     """
     with open_session() as session:
-        settings, kind = session.settings, cast(Kind, "machine" if machine else "person")
+        settings = session.settings
+        kind: Kind = "machine" if machine else "person"
         enrolment = enrol(settings.verifier_url, read_secret(settings, ENROL_SECRET), name, kind)
         session.ledger.append("approver enrolled", name, kind=kind)
     if machine:
