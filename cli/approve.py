@@ -11,6 +11,7 @@ from cli.prefect_api import flow_run_state, resume_flow_run
 from cli.session import Json, Session, console, open_session, print_json
 from ratchet.errors import ApprovalRefused, BadInput, RatchetError
 from ratchet.runs import Run, find_run
+from tasks.approve import take_answer
 
 Approver = Annotated[str, typer.Option(help="your name, as enrolled", prompt="Approver")]
 Code = Annotated[str, typer.Option(help="your one-time code", prompt="One-time code")]
@@ -64,30 +65,43 @@ def reject(
 
 
 def answer(session: Session, run: Run, submission: dict[str, Any], *, wait: bool = True, limit_s: float = 120) -> Run:
-    """Answer the form that a run waits with; with `wait`, until the verifier's word is in the run's record.
+    """Decide on a run that waits, and wake its flow once it is decided; with `wait`, until the decision is carried out.
+
+    The code goes from here to the verifier: neither Prefect nor the flow gets to see it, or to choose what it is for.
 
     Raises:
-        ApprovalRefused: the verifier refused; the run goes on waiting.
+        ApprovalRefused: the verifier refused, and the run goes on waiting; or its time or its champion is over.
     """
     if run.flow_run_id is None or run.state != "awaiting":
         raise BadInput(f"run {run.run_id} does not wait for an approval: it is {run.state} ({run.outcome})")
+    now = take_answer(session.settings, session.store, session.ledger, session.channels, run, submission)
+    if now.decision not in ("approve", "reject"):
+        if now.refusal is not None:
+            goes_on = "" if now.decision else f"; run {run.run_id} goes on waiting"
+            raise ApprovalRefused(f"refused: {now.refusal}{goes_on}")
+        return now
+    _wake(session, now, submission | {"code": ""})
     deadline = time.monotonic() + limit_s
-    settles = time.monotonic() + SETTLE_S  # after a refusal the flow needs some seconds to suspend again
-    while flow_run_state(session.settings, run.flow_run_id)[0] != "PAUSED" and time.monotonic() < settles:
-        time.sleep(0.5)
-    resume_flow_run(session.settings, run.flow_run_id, submission)
-    while wait:
-        now = find_run(session.store, run.run_id)
-        if now.decision is not None and now.state == "done":
-            return now
-        if now.attempts > run.attempts and now.refusal is not None:
-            raise ApprovalRefused(f"refused: {now.refusal}; run {run.run_id} goes on waiting")
+    while wait and (now := find_run(session.store, run.run_id)).state != "done":
         if now.state == "failed":
             raise RatchetError(now.error or "the run failed")
         if time.monotonic() > deadline:
             raise RatchetError(f"run {run.run_id} did not take the answer up in {limit_s:.0f} s; is `make up` running?")
         time.sleep(0.5)
-    return run
+    return now
+
+
+def _wake(session: Session, run: Run, form: dict[str, Any]) -> None:
+    """Resume the flow, which finds the decision in the run's record; flow `approvals` does it too, within a minute."""
+    assert run.flow_run_id is not None
+    settles = time.monotonic() + SETTLE_S  # after a refused form the flow needs some seconds to suspend again
+    while flow_run_state(session.settings, run.flow_run_id)[0] != "PAUSED" and time.monotonic() < settles:
+        time.sleep(0.5)
+    try:
+        resume_flow_run(session.settings, run.flow_run_id, form)
+    except RatchetError:
+        if find_run(session.store, run.run_id).state == "awaiting":
+            raise  # else the other one was first
 
 
 def _decide(run: str, decision: str, digest: str, approver: str, code: str, reason: str, as_json: bool) -> None:
@@ -102,6 +116,8 @@ def _decide(run: str, decision: str, digest: str, approver: str, code: str, reas
         done = answer(session, find_run(session.store, run), submission)
     if as_json:
         print_json(done.model_dump(mode="json"))
+    elif done.decision is None:
+        console.print(f"approve by {approver}: kept; the feature asks for two people, so another one has to approve")
     else:
         told = f"{done.version} goes to the canary" if decision == "approve" else "the release is refused"
         console.print(f"{decision} by {approver}: {told}")

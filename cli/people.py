@@ -7,10 +7,14 @@ from typing import Annotated
 
 import qrcode
 import typer
+from rich.table import Table
 
-from cli.session import Json, console, print_json
-from ratchet.approvals import enrol
+from cli.session import Json, console, open_session, print_json
+from ratchet.approvals import Kind, dismiss, enrol
+from ratchet.approvals import people as enrolled
 from ratchet.settings import Settings, read_secret
+
+ENROL_SECRET = "verifier-enrol"  # noqa: S105 - the name of the file, not what is in it
 
 app = typer.Typer(no_args_is_help=True, help="Who may approve.")
 
@@ -30,10 +34,11 @@ def add(
 
     A person scans the QR code with an authenticator app; it is shown once. Example: [bold]ratchet people add ana[/bold]
     """
-    settings = Settings.from_env()
-    enrolment = enrol(
-        settings.verifier_url, read_secret(settings, "verifier-enrol"), name, "machine" if machine else "person"
-    )
+    with open_session() as session:
+        settings = session.settings
+        kind: Kind = "machine" if machine else "person"
+        enrolment = enrol(settings.verifier_url, read_secret(settings, ENROL_SECRET), name, kind)
+        session.ledger.append("approver enrolled", name, kind=kind)
     if machine:
         keep_secret(settings, name, enrolment.secret)
     if as_json:
@@ -47,6 +52,37 @@ def add(
     code.print_ascii()
     console.print(f"{name} is enrolled; scan this with an authenticator app. It is not shown again:")
     console.print(enrolment.otpauth_uri, markup=False, soft_wrap=True)
+
+
+@app.command()
+def remove(name: Annotated[str, typer.Argument(help="an enrolled name")], as_json: Json = False) -> None:
+    """Take an approver's secret away: who left, or lost the phone. What they approved stays approved.
+
+    Who lost the phone is enrolled again with `add`. Example: [bold]ratchet people remove ana[/bold]
+    """
+    with open_session() as session:
+        settings = session.settings
+        gone = dismiss(settings.verifier_url, read_secret(settings, ENROL_SECRET), name)
+        session.ledger.append("approver removed", name, kind=gone.kind)
+        (settings.secrets_dir / f"approver-{name}").unlink(missing_ok=True)
+    if as_json:
+        print_json(gone.model_dump())
+    else:
+        console.print(f"{name} can approve nothing any more; `ratchet people add {name}` enrols anew", markup=False)
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """Who is enrolled with the verifier. Example: [bold]ratchet people list[/bold]."""
+    settings = Settings.from_env()
+    found = enrolled(settings.verifier_url, read_secret(settings, ENROL_SECRET))
+    if as_json:
+        print_json(found)
+        return
+    table = Table("name", "kind")
+    for name, kind in found.items():
+        table.add_row(name, kind)
+    console.print(table)
 
 
 def keep_secret(settings: Settings, name: str, secret: str) -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import getpass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cli.approve import Approver, Code, Digest
-from cli.session import Json, console, open_session, print_json, short
-from ratchet.approvals import ApprovalRequest, may_approve, request_approval, verify_approval
+from cli.session import Json, Session, console, open_session, print_json, short
+from ratchet.approvals import ApprovalRequest, request_approval, statements_of
 from ratchet.errors import ApprovalRefused, BadInput
 from ratchet.features import load_feature
 from ratchet.files import write_whole
 from ratchet.release_archive import export_release, import_release
 from ratchet.trust import run_of, trust_document
+from tasks.approve import sign_off
 from tasks.propose import propose
 from tasks.write_release import write_release
 
@@ -139,11 +140,7 @@ def approve(
     """
     with open_session() as session:
         found = session.releases.find(release_id)
-        release, facts = session.releases.get(found), session.releases.attestation(found)
-        if (facts.get("gate") or {}).get("verdict") not in (None, "accept"):
-            raise BadInput(
-                f"{found[:16]} was not accepted by the gate ({facts['gate']['verdict']}); nothing may approve it"
-            )
+        facts = session.releases.attestation(found)
         request = ApprovalRequest(
             run_id=run_of(facts),
             subject=found,
@@ -152,18 +149,29 @@ def approve(
             code=code,
             decision="approve",
         )
+        _refuse_unfit(session, found, facts)
         envelope = request_approval(session.settings.verifier_url, request)
-        approval = verify_approval(envelope, trust_dir=session.settings.trust_dir, subject=found, run_id=request.run_id)
-        barred = may_approve(load_feature(session.settings.repo, release.feature), approval)
-        if barred is not None:
-            raise ApprovalRefused(barred)
-        session.releases.attest(found, {"approval": envelope.model_dump(mode="json")})
-        facts_ = {"run": request.run_id, "approver": approval.approver, "kind": approval.approver_kind}
-        session.ledger.append_once("approve", found, **facts_)
+        missing = sign_off(session.settings, session.ledger, found, request.run_id, envelope).missing
     if as_json:
-        print_json({"release_id": found, "approver": approver})
+        print_json({"release_id": found, "approver": approver, "missing": missing})
     else:
-        console.print(f"{found} is approved by {approver}", markup=False)
+        console.print(f"{found}: {missing or f'approved by {approver}'}", markup=False)
+
+
+def _refuse_unfit(session: Session, release_id: str, facts: dict[str, Any]) -> None:
+    """Refuse before a code is used up: what the gate or a person refused, or was held against another champion."""
+    if (verdict := (facts.get("gate") or {}).get("verdict", "accept")) != "accept":
+        raise BadInput(f"{release_id[:16]} was not accepted by the gate ({verdict}); nothing may approve it")
+    rejected = [s for s in statements_of(facts) if (s.get("decision"), s.get("run_id")) == ("reject", run_of(facts))]
+    if rejected:
+        raise BadInput(f"{release_id[:16]} was rejected by {rejected[0].get('approver')}; only a new run can bring it")
+    feature, champion = session.releases.get(release_id).feature, facts.get("champion")
+    serves = session.channels.read(feature).stable
+    if champion is not None and facts.get("version") is None and serves not in (champion, release_id):
+        raise ApprovalRefused(
+            f"{feature} serves {serves[:16]} now, and {release_id[:16]} was held against {champion[:16]}: "
+            f"start a new run with `ratchet run {feature}`"
+        )
 
 
 def trust(

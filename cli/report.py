@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from cli.session import Json, Session, console, open_session, print_json
+from cli.status import answers_told
 from ratchet.errors import BadInput
 from ratchet.features import feature_names
 from ratchet.files import read_json
@@ -54,6 +55,8 @@ def report(
         print_json(_facts(folder, page, run))
         return
     console.print(str(page), markup=False, soft_wrap=True)
+    for line in answers_told(run.model_dump(mode="json")) if run else []:
+        console.print(line)
     if page.name == DATA_PAGE:
         console.print("The run was stopped by its data, so there is no verdict: this is the report on the data.")
     if opens and not webbrowser.open(page.as_uri()):
@@ -104,6 +107,7 @@ def _facts(folder: Path, page: Path, run: Run | None) -> dict[str, Any]:
         "markdown": str(there[MARKDOWN]) if there[MARKDOWN].is_file() else None,
         "card": str(there[CARD]) if there[CARD].is_file() else None,
         "gate": read_json(gate) if gate.is_file() else None,
+        "answers": [said.model_dump() for said in run.answers] if run else [],
     }
 
 

@@ -14,6 +14,7 @@ import typer
 from cli.approve import answer
 from cli.prefect_api import flow_run_state, start_flow_run
 from cli.session import Json, Session, console, neutral, open_session, print_json, short
+from cli.status import answers_told
 from ratchet import git
 from ratchet.errors import ApprovalRefused, BadInput, LeaseHeld, NothingNew, RatchetError, ServiceUnreachable
 from ratchet.features import load_feature
@@ -194,6 +195,8 @@ def print_run(run: Run) -> None:
         console.print(f"  candidate {short(run.release_id)} {run.version or '(no version: not approved)'}")
     if run.rollout_id:
         console.print(f"  rollout {run.rollout_id}: follow it with `ratchet rollout status {run.feature}`")
+    for line in answers_told(run.model_dump(mode="json")):
+        console.print(f"  {line}")
     if run.error:
         console.print(f"  {run.error}", markup=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -58,6 +59,15 @@ def feature_status(session: Session, name: str) -> dict[str, Any]:
     }
 
 
+def answers_told(run: Mapping[str, Any]) -> list[str]:
+    """What approvers said of a run, with their reasons, and how the wait ended where nobody decided."""
+    said = [
+        f"{answer['decision']} by {answer['approver']}: {neutral(answer['reason']) or 'no reason given'}"
+        for answer in run["answers"]
+    ]
+    return said + ([f"{run['decision']}: {neutral(run['refusal'])}"] if run["decision"] in ("expired", "stale") else [])
+
+
 def _print(name: str, found: dict[str, Any]) -> None:
     console.print(f"[bold]{name}[/bold]")
     if found["live"] is None:
@@ -79,3 +89,5 @@ def _print(name: str, found: dict[str, Any]) -> None:
     if run:
         doing = neutral(run["now"] or run["outcome"] or run["error"] or "")
         console.print(f"  last run  {run['run_id']}: {run['state']} {doing}")
+        for line in answers_told(run):
+            console.print(f"    {line}")

@@ -5,6 +5,7 @@ import argparse
 from prefect import serve
 from prefect.schedules import Cron, Interval, Schedule
 
+from flows.approvals import approvals
 from flows.harvest import harvest
 from flows.improve import improve
 from flows.pull import pull
@@ -14,7 +15,7 @@ from ratchet.settings import Settings
 
 
 def main() -> None:
-    """Serve improve (nightly), harvest and pull (hourly) and rollout (each minute) until ended."""
+    """Serve improve (nightly), harvest and pull (hourly), approvals and rollout (each minute) until ended."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--no-schedules", action="store_true", help="serve the flows, start none by the clock")
     arguments = parser.parse_args()
@@ -35,6 +36,11 @@ def main() -> None:
             name="pull",
             description="What is new in the Langfuse projects and S3 prefixes that features declare.",
             schedules=[Schedule(cron="30 * * * *", timezone="UTC", active=active)],
+        ),
+        approvals.to_deployment(
+            name="approvals",
+            description="Decisions made elsewhere, reminders, and the end of what waited too long.",
+            schedules=[Interval(60, active=active)],
         ),
         rollout.to_deployment(
             name="rollout",

@@ -4,6 +4,7 @@ The flow orders, retries and waits. What it has done stands in the run's record 
 process that takes over - after an approval, or after kill -9 - goes on from there.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,7 @@ from ratchet.process import die_with_parent
 from ratchet.runs import Run, StageTiming, change_run, find_run
 from tasks import version
 from tasks.approve import carry_out, take_answer
+from tasks.await_approvals import collect
 from tasks.begin import end, prepare, refuse_if_unchanged, take_up
 from tasks.first_release import ensure_first_release
 from tasks.harvest import harvest_feature
@@ -33,7 +35,7 @@ from tasks.plan_look import refuse_unsupported
 from tasks.publish import keep_reports, publish, rows_of
 from tasks.report.page import approval_markdown
 
-APPROVAL_TIMEOUT_S = 14 * 24 * 3600
+MARGIN_S = 24 * 3600  # Prefect lets go of a run a day after it has expired by its feature's own rule
 
 
 class ApprovalForm(RunInput):
@@ -58,6 +60,9 @@ def improve(feature: str, arms: list[str] | None = None) -> State:
     run_id = f"{feature}-{str(flow_run.id)[:8]}"
     with open_session() as session:
         try:
+            ended = over(session, run_id)
+            if ended is not None:
+                return told(ended)
             run = begin(session, feature, run_id, tuple(arms) if arms else None)
             if run.state == "running":
                 run = compute(session, run)
@@ -152,9 +157,14 @@ def publish_task(session: Session, run: Run, tree: Path) -> Run:
 
 
 def ask_for_approval(session: Session, run: Run) -> Run:
-    """Suspend until somebody answers the form, then have the verifier check the answer."""
+    """Suspend until somebody answers the form, then have the verifier check the answer.
+
+    Who decided elsewhere has resumed the flow once the decision was in the record; then this is not called again.
+    """
+    policy = load_feature(session.settings.repo, run.feature).approval
     version.remove_worktree(session.settings, version.run_folder(session.settings, run.run_id))
-    change_run(session.store, run.run_id, now="waiting for an approval")
+    since = run.waits_since or datetime.now(UTC).isoformat(timespec="seconds")
+    run = change_run(session.store, run.run_id, now="waiting for an approval", waits_since=since)
     form = ApprovalForm.with_initial_data(
         description=approval_markdown(run, read_report(session, run)),
         decision="approve",
@@ -162,9 +172,12 @@ def ask_for_approval(session: Session, run: Run) -> Run:
         digest_prefix="",
         code="",
     )
-    answer = suspend_flow_run(wait_for_input=form, key=f"approval-{run.attempts}", timeout=APPROVAL_TIMEOUT_S)
-    current = find_run(session.store, run.run_id)
-    return take_answer(session.settings, session.store, session.ledger, current, answer.model_dump())
+    timeout_s = round(policy.expire_after_h * 3600 + MARGIN_S)
+    answer = suspend_flow_run(wait_for_input=form, key=f"approval-{run.asked}", timeout=timeout_s)
+    run = collect(session.settings, session.store, session.ledger, session.channels, run.run_id)
+    if run.state == "awaiting" and run.decision is None:
+        run = take_answer(session.settings, session.store, session.ledger, session.channels, run, answer.model_dump())
+    return change_run(session.store, run.run_id, asked=run.asked + 1)
 
 
 def close(session: Session, run: Run) -> State:
@@ -173,10 +186,22 @@ def close(session: Session, run: Run) -> State:
         run = carry_out(session.settings, session.store, session.ledger, session.channels, run.run_id)
     run = end(session.settings, session.store, run.run_id, state="done")
     session.ledger.checkpoint(session.settings.ledger_key, session.settings.checkpoints_dir)
+    return told(run)
+
+
+def told(run: Run) -> State:
+    """The flow run's last state: what the run came to."""
     said = f"{run.outcome}: {' '.join(run.reasons)}"
-    if run.decision is not None:
-        said = f"{run.decision}d; {said}" if run.decision == "approve" else f"rejected by a person; {said}"
-    return Completed(message=said)
+    by_people = {"approve": "approved", "reject": "rejected by a person"}
+    ended = by_people.get(run.decision or "", run.decision)
+    return Completed(message=f"{ended}; {said}" if ended else said)
+
+
+def over(session: Session, run_id: str) -> Run | None:
+    """The run where its wait was ended while its flow run was suspended, and its lease freed; None: it goes on."""
+    document = session.store.document("run", run_id)
+    run = Run.model_validate(document.body) if document is not None else None
+    return run if run is not None and run.decision in ("expired", "stale") else None
 
 
 def block(session: Session, run: Run, tree: Path, message: str) -> Run:

@@ -62,10 +62,36 @@ class GatePolicy(Section):
 
 
 class ApprovalPolicy(Section):
-    """Who may approve; an empty list of approvers means every enrolled person."""
+    """Who may approve, how they prove who they are, and how long a run waits for them.
+
+    Attributes:
+        approvers: names as enrolled, or as the identity provider or the git host knows them; empty: every enrolled
+            person.
+        four_eyes: two different people, neither of whom wrote the change. No machine.
+        identity: what proves who a person is. A machine always uses its one-time codes.
+        remind_after_h: after how many hours of waiting, and then again each time that many have gone by.
+        expire_after_h: after how many hours nobody may approve any more and the run ends.
+    """
 
     approvers: tuple[str, ...] = ()
     machine_approvers: tuple[str, ...] = ()
+    four_eyes: bool = False
+    identity: Literal["totp", "oidc-proxy", "pull-request"] = "totp"
+    remind_after_h: float = Field(default=24, gt=0)
+    expire_after_h: float = Field(default=14 * 24, gt=0)
+
+    @model_validator(mode="after")
+    def _somebody_can_approve(self) -> ApprovalPolicy:
+        if self.identity != "totp" and not self.approvers:
+            raise ValueError(f"identity: {self.identity} knows everybody, so `approvers` must say who may approve")
+        if self.four_eyes and len(set(self.approvers)) == 1:
+            raise ValueError("four_eyes needs two people, and `approvers` names one")
+        return self
+
+    @property
+    def needed(self) -> int:
+        """How many different people must approve."""
+        return 2 if self.four_eyes else 1
 
 
 class Price(Section):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from ratchet.approvals import approved_by, statements_of
 from ratchet.channels import Channels, channel_names
 from ratchet.errors import RatchetError, ReleaseNotFound
 from ratchet.ledger import Ledger, LedgerEntry
@@ -96,11 +97,11 @@ def _record(releases: ReleaseStore, ledger: Ledger, release_id: str, trust: Trus
 
 
 def _approval(facts: Mapping[str, Any], fault: str | None) -> dict[str, Any] | None:
-    statement = (facts.get("approval") or {}).get("statement")
-    if not statement:
+    statements = statements_of(facts)
+    if not statements:
         return None
-    named = {k: statement.get(k) for k in ("approver", "approver_kind", "decision", "at", "run_id")}
-    return named | {"signature": fault or "right"}
+    named = {k: statements[-1].get(k) for k in ("approver", "approver_kind", "decision", "at", "run_id")}
+    return named | {"approver": approved_by(facts) or named["approver"], "signature": fault or "right"}
 
 
 def _dataset(facts: Mapping[str, Any]) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from ratchet.approvals import approved_by
 from ratchet.channels import Channels, feature_of
 from ratchet.errors import BadInput
 from ratchet.files import canonical_json, sha256_text
@@ -89,7 +90,6 @@ def _version(
     release_id = release.release_id
     mine = [m for name in was_on for m in moves[name] if release_id in (m.stable, m.canary)]
     gate = facts.get("gate") or {}
-    statement = (facts.get("approval") or {}).get("statement") or {}
     reasons = gate.get("reasons") or [first.reason for first in sorted(mine, key=lambda m: m.at)[:1]]
     return PromptVersion(
         feature=release.feature,
@@ -105,7 +105,7 @@ def _version(
         was_on=tuple(was_on),
         first_live_at=min((m.at for m in mine), default=None),
         made_by=str(gate.get("chosen_arm") or "person"),
-        approved_by=statement.get("approver") if statement.get("decision") == "approve" else None,
+        approved_by=approved_by(facts),
         why=str(reasons[0]) if reasons else "",
         run=facts.get("run"),
         commit=facts.get("commit"),

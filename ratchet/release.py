@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -243,12 +243,17 @@ class ReleaseStore:
         """The folder of a release's adapter; None where it has none."""
         return self.folder / release_id / "adapter" if self.get(release_id).adapter else None
 
-    def attest(self, release_id: str, attestation: Mapping[str, Any]) -> None:
-        """Write what ties the release to commit, dataset, decision and signatures; later facts are merged in."""
+    def attest(
+        self, release_id: str, attestation: Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    ) -> None:
+        """Write what ties the release to commit, dataset, decision and signatures; later facts are merged in.
+
+        Where they hang on what is known, `attestation` is a function of it, called again if another was first.
+        """
         with locked(self.folder / "attestations" / f".{release_id}.lock"):
             while True:
                 etag, known = self._read_attestation(release_id)
-                after = {**known, **attestation}
+                after = {**known, **(attestation(known) if callable(attestation) else attestation)}
                 if self._bucket is not None:
                     try:
                         content = canonical_json(after).encode()

@@ -52,8 +52,27 @@ class StageTiming(BaseModel):
     seconds: float
 
 
+class Answer(BaseModel):
+    """What an approver said, with the reason that the feature's owner reads. It stays in the store: it is free text."""
+
+    model_config = ConfigDict(frozen=True)
+
+    approver: str
+    decision: Literal["approve", "reject"]
+    reason: str
+    at: str
+
+
 class Run(BaseModel):
-    """One improvement cycle of one feature."""
+    """One improvement cycle of one feature.
+
+    Attributes:
+        waits_since: when the run began to wait for an approval.
+        attempts: how many answers were looked at, by which whoever watches sees that there is a new one.
+        asked: how many forms of Prefect were answered; each has a key of its own.
+        reminded: how many reminders have gone out.
+        decision: what ended the wait; `expired` and `stale` (the champion changed meanwhile) are nobody's.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -73,9 +92,13 @@ class Run(BaseModel):
     reasons: tuple[str, ...] = ()
     release_id: str | None = None
     champion_id: str | None = None
+    waits_since: str | None = None
     attempts: int = 0
+    asked: int = 0
+    reminded: int = 0
     refusal: str | None = None
-    decision: Literal["approve", "reject"] | None = None
+    answers: tuple[Answer, ...] = ()
+    decision: Literal["approve", "reject", "expired", "stale"] | None = None
     version: str | None = None
     rollout_id: str | None = None
     error: str | None = None

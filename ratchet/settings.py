@@ -37,7 +37,9 @@ KEYS = {
     "RATCHET_S3_ENDPOINT": "an S3 other than AWS (its credentials: AWS_ACCESS_KEY_ID and so on)",
     "RATCHET_STORE": "s3://bucket/prefix that holds releases and channels (default: folders in RATCHET_HOME)",
     "RATCHET_TRUST": "file of public keys; gateway and model server serve no release that lacks either signature",
-    "RATCHET_ALLOW_PRIVATE": "1 lets us call addresses of private networks (a Langfuse or S3 of your own)",
+    "RATCHET_IDENTITY": "file that tells the verifier which OIDC proxy and git host prove who people are",
+    "RATCHET_WEBHOOK_URL": "where reminders of approvals that wait are posted (default: nowhere)",
+    "RATCHET_ALLOW_PRIVATE": "1 lets us call addresses of private networks (a Langfuse, S3 or webhook of your own)",
     "PREFECT_API_URL": "the Prefect server (default: http://127.0.0.1:4200/api)",
 }
 
@@ -70,6 +72,8 @@ class Settings:
     otlp_url: str | None = None
     judge_url: str | None = None
     judge_key: str | None = field(default=None, repr=False)
+    identity_file: Path | None = None
+    webhook_url: str | None = field(default=None, repr=False)  # a chat's address is its password
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -109,6 +113,8 @@ class Settings:
             otlp_url=_optional_address(environ, "RATCHET_OTLP_URL"),
             judge_url=_optional_address(environ, "RATCHET_JUDGE_URL"),
             judge_key=environ.get("RATCHET_JUDGE_KEY") or None,
+            identity_file=Path(environ["RATCHET_IDENTITY"]).absolute() if environ.get("RATCHET_IDENTITY") else None,
+            webhook_url=_optional_address(environ, "RATCHET_WEBHOOK_URL"),
         )
 
     @property

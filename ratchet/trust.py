@@ -15,7 +15,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ratchet.approvals import APPROVAL_KEY, APPROVAL_TYPE, Approval, Envelope
+from ratchet.approvals import APPROVAL_KEY, APPROVAL_TYPE, Approval, Envelope, standing
 from ratchet.errors import ReleaseUntrusted, SettingsInvalid
 from ratchet.files import write_whole
 from ratchet.settings import Settings
@@ -45,7 +45,7 @@ class Trust:
 
 @dataclass(frozen=True)
 class Signatures:
-    """What is wrong with either signature of a release; None where it is right. `approver` is who approved."""
+    """What is wrong with either signature of a release; None where it is right. `approver` names all who approved."""
 
     pipeline: str | None
     approval: str | None
@@ -124,7 +124,7 @@ def check_signatures(release_id: str, attestation: Mapping[str, Any], trust: Tru
     pipeline = _pipeline_fault(release_id, attestation, trust.pipeline)
     if isinstance(approval, str):
         return Signatures(pipeline, approval)
-    return Signatures(pipeline, None, approval.approver)
+    return Signatures(pipeline, None, " and ".join(given.approver for given in approval))
 
 
 def require_trusted(release_id: str, attestation: Mapping[str, Any], trust: Trust) -> None:
@@ -163,20 +163,23 @@ def _pipeline_fault(release_id: str, attestation: Mapping[str, Any], keys: Seque
     return None
 
 
-def _approval_of(release_id: str, attestation: Mapping[str, Any], keys: Sequence[Ed25519PublicKey]) -> Approval | str:
-    """The approval, or what is wrong with it."""
-    if not attestation.get("approval"):
-        return "no approval"
+def _approval_of(
+    release_id: str, attestation: Mapping[str, Any], keys: Sequence[Ed25519PublicKey]
+) -> list[Approval] | str:
+    """The approvals that together let it live, or what is wrong with them."""
+    approvals = []
     try:
-        envelope = Envelope.model_validate(attestation["approval"])
-        approval = Approval.model_validate(envelope.statement)
-    except ValidationError:
+        given = [Envelope.model_validate(one) for one in attestation.get("approvals") or []]
+        for envelope in given:
+            approvals.append(Approval.model_validate(envelope.statement))
+            if not any(is_signed_by(key, APPROVAL_TYPE, envelope.statement, envelope.signature) for key in keys):
+                return "its approval is not signed by a trusted verifier"
+    except (ValidationError, TypeError):
         return "its approval is malformed"
-    if not any(is_signed_by(key, APPROVAL_TYPE, envelope.statement, envelope.signature) for key in keys):
-        return "its approval is not signed by a trusted verifier"
-    if approval.subject != release_id or approval.run_id != run_of(attestation):
+    fitting = [a for a in approvals if a.subject == release_id and a.run_id == run_of(attestation)]
+    if approvals and not fitting:
         return "its approval is for another release or run"
-    return approval if approval.decision == "approve" else f"{approval.approver} rejected it"
+    return standing(fitting) or fitting
 
 
 def _statement(release_id: str, claims: Mapping[str, Any], names: Sequence[Any]) -> dict[str, Any]:

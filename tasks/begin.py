@@ -76,7 +76,8 @@ def refuse_if_unchanged(settings: Settings, store: Store, run: Run) -> Run:
         )
     print_ = version.fingerprint(settings, run.feature)
     for earlier in runs_of(store, run.feature):
-        if earlier.run_id != run.run_id and earlier.state == "done" and earlier.fingerprint == print_:
+        is_final = earlier.state == "done" and earlier.decision not in ("expired", "stale")
+        if earlier.run_id != run.run_id and is_final and earlier.fingerprint == print_:
             raise NothingNew(
                 f"nothing new for {run.feature}: data, code, params and holdout are those of run {earlier.run_id} "
                 f"({earlier.outcome})"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ratchet import git
+from ratchet.approvals import approved_by
 from ratchet.channels import Channels
 from ratchet.errors import BadInput, NothingNew
 from ratchet.features import load_feature
@@ -112,7 +113,6 @@ def _place(repo: Path, branch: str, commit: str) -> str:
 
 
 def _message(feature: str, release_id: str, facts: dict[str, Any]) -> str:
-    statement = (facts.get("approval") or {}).get("statement") or {}
-    named = {"Release": release_id, "Run": facts.get("run"), "Approved-by": statement.get("approver")}
+    named = {"Release": release_id, "Run": facts.get("run"), "Approved-by": approved_by(facts)}
     trailers = "\n".join(f"{key}: {value}" for key, value in named.items() if value)
     return f"{feature}: the prompt of {facts.get('version') or release_id[:16]}, which is live\n\n{trailers}"

@@ -35,7 +35,8 @@ def publish(settings: Settings, store: Store, ledger: Ledger, run: Run, tree: Pa
     release_id = releases.put(data / "candidates" / evaluated["chosen_arm"])
     keep_reports(settings, run, data)
     card = report_run(settings, store, ledger, releases, run.model_copy(update={"commit": commit}), tree, release_id)
-    claims = _claims(tree, run, commit, gate) | {"card": card}
+    before = releases.attestation(run.champion_id).get("commit") if run.champion_id else None
+    claims = _claims(tree, run, commit, gate) | {"card": card, "authors": authors_of(tree, run.feature, before)}
     releases.attest(release_id, sign_claims(pipeline_key(settings), release_id, claims))
     ledger.append_once(
         "publish", release_id, run=run.run_id, commit=commit, verdict=gate["verdict"], champion=run.champion_id
@@ -77,6 +78,16 @@ def rows_of(data: Path) -> dict[str, Any]:
         if path.is_file():
             found[stage] = read_json(path)
     return found
+
+
+def authors_of(tree: Path, feature: str, since: str | None) -> list[str]:
+    """Who changed a feature's files between the champion's commit (None: ever) and the run's, sorted, in lower case.
+
+    Each by name, address and the address's first part, as approvers may be enrolled by any of them.
+    """
+    span = f"{since}..HEAD" if since and git.resolve(tree, since) else "HEAD"
+    lines = git.run(tree, "log", "--format=%an%n%ae", span, "--", f"features/{feature}").lower().splitlines()
+    return sorted({name for line in lines for name in (line, line.partition("@")[0]) if name})
 
 
 def _claims(tree: Path, run: Run, commit: str, gate: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ratchet.approvals import APPROVAL_KEY, APPROVAL_TYPE, Approval
+from ratchet.approvals import APPROVAL_KEY, APPROVAL_TYPE, Approval, Envelope, with_approval
 from ratchet.channels import Channels
 from ratchet.features import Decoding
 from ratchet.files import write_whole
@@ -83,12 +83,12 @@ class Machine:
             self.approve(release_id, run or FIRST_RUN)
         return release_id
 
-    def approve(self, release_id: str, run: str, decision: str = "approve") -> None:
+    def approve(self, release_id: str, run: str, decision: str = "approve", **more: Any) -> None:
         """What the verifier would sign."""
         fields = {"run_id": run, "subject": release_id, "approver": "ana", "approver_kind": "person"}
-        statement = Approval.model_validate(fields | {"decision": decision, "at": AT}).model_dump(mode="json")
-        signature = sign(self.verifier, APPROVAL_TYPE, statement)
-        self.releases.attest(release_id, {"approval": {"statement": statement, **signature._asdict()}})
+        statement = Approval.model_validate(fields | {"decision": decision, "at": AT} | more).model_dump(mode="json")
+        envelope = Envelope(statement=statement, **sign(self.verifier, APPROVAL_TYPE, statement)._asdict())
+        self.releases.attest(release_id, lambda known: with_approval(known, envelope))
 
     def change_attestation(self, release_id: str, **changes: Any) -> None:
         """What somebody with an editor does."""

@@ -78,6 +78,19 @@ class People:
         uri = pyotp.TOTP(person.secret).provisioning_uri(name=name, issuer_name=ISSUER)
         return Enrolment(name=name, secret=person.secret, otpauth_uri=uri)
 
+    def remove(self, name: str) -> Kind:
+        """Take a name and its secret away, and say what it was.
+
+        Raises:
+            BadInput: nobody has it.
+        """
+        with self._lock:
+            if name not in self._people:
+                raise BadInput(f"{name} is not enrolled")
+            kind = self._people[name].kind
+            self._save({other: person for other, person in self._people.items() if other != name})
+            return kind
+
     def use_code(self, name: str, code: str) -> CodeCheck:
         """Check a code and use it up; when this returns `accepted`, that it was used is on disk.
 

@@ -134,8 +134,10 @@ def approval_markdown(run: Run, report: str) -> str:
     """What an approver reads in the form: the report, the digest to type, what is asked; no user text."""
     assert run.release_id is not None
     refused = f"**The last answer was refused: {markdown(run.refusal)}**\n\n" if run.refusal else ""
+    so_far = " and ".join(said.approver for said in run.answers)
+    approved = f"**Approved by {markdown(so_far)}; another person has to approve too.**\n\n" if so_far else ""
     asked = "Fill in your name, the digest's first 8 or more characters, your one-time code, and a reason."
-    return f"{refused}{report}\nRelease digest: `{run.release_id.removeprefix('rel_')}`\n\n{asked}"
+    return f"{refused}{approved}{report}\nRelease digest: `{run.release_id.removeprefix('rel_')}`\n\n{asked}"
 
 
 @functools.cache

@@ -1,8 +1,10 @@
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from cli.run import new_progress
+from ratchet.channels import Channels
 from ratchet.runs import Run, change_run, open_run
 from ratchet.store import Store
 
@@ -66,10 +68,12 @@ def test_decision_on_a_run_that_is_done_ends_with_2(ratchet, store: Store) -> No
     assert ended.status == 2 and "does not wait for an approval: it is done (accept)" in ended.err
 
 
-def test_decision_without_prefect_says_how_to_start_it(ratchet, store: Store) -> None:
+def test_decision_without_a_verifier_says_how_to_start_it_and_costs_nothing(ratchet, store: Store, routing) -> None:
     waiting_run(store)
+    change_run(store, "routing-1", champion_id="rel_1")
+    Channels.of(routing).begin("routing", "rel_1", at=datetime.now(UTC), by="ana", reason="v1")
     ended = ratchet("approve", "routing-1", "--digest", "abababab", "--approver", "ana", "--code", "123456")
-    assert ended.status == 1 and "the Prefect server does not answer" in ended.err
+    assert ended.status == 1 and "python -m verifier" in ended.err and "goes on waiting" in ended.err
 
 
 def test_enrolment_without_a_verifier_says_how_to_start_it(ratchet) -> None:

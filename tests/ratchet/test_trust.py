@@ -48,8 +48,8 @@ def test_a_claim_taken_out_of_the_signed_ones_is_found(machine: Machine) -> None
 def test_signatures_swapped_between_two_releases_are_found(machine: Machine) -> None:
     one, other = machine.release("One."), machine.release("Other.", version="v2.0.0")
     first, second = machine.releases.attestation(one), machine.releases.attestation(other)
-    machine.change_attestation(one, pipeline=second["pipeline"], approval=first["approval"])
-    machine.change_attestation(other, approval=first["approval"])
+    machine.change_attestation(one, pipeline=second["pipeline"], approvals=first["approvals"])
+    machine.change_attestation(other, approvals=first["approvals"])
     assert faults(machine, one) == ["its claims are not signed by a trusted pipeline"]
     assert faults(machine, other) == ["its approval is for another release or run"]
 
@@ -69,16 +69,16 @@ def test_a_rejection_is_no_approval(machine: Machine) -> None:
 def test_an_altered_approval_is_found(machine: Machine) -> None:
     found = machine.release(run="r1", approve=False)
     machine.approve(found, "r1", decision="reject")
-    envelope = machine.releases.attestation(found)["approval"]
+    [envelope] = machine.releases.attestation(found)["approvals"]
     envelope["statement"]["decision"] = "approve"
-    machine.change_attestation(found, approval=envelope)
+    machine.change_attestation(found, approvals=[envelope])
     assert faults(machine, found) == ["its approval is not signed by a trusted verifier"]
 
 
-@pytest.mark.parametrize("approval", [{}, {"statement": {}}, {"statement": [], "signature": 1}, "x", None])
-def test_a_malformed_approval_is_none(machine: Machine, approval: object) -> None:
+@pytest.mark.parametrize("given", [[], [{"statement": {}}], [{"statement": [], "signature": 1}], ["x"], "x", 1, None])
+def test_a_malformed_approval_is_none(machine: Machine, given: object) -> None:
     found = machine.release(run="r1")
-    machine.change_attestation(found, approval=approval)
+    machine.change_attestation(found, approvals=given)
     assert len(faults(machine, found)) == 1
 
 

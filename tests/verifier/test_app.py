@@ -134,10 +134,11 @@ def test_the_list_of_people_holds_no_secret(desk):
 
 def test_state_is_readable_by_its_owner_only(desk):
     desk.send(desk.code(desk.enrol()))
+    desk.send("wrong")
     folder = desk.settings.verifier_dir
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
-    assert modes == {"people.json": 0o600, "approval.key": 0o600}
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()}
+    assert {"people.json", "approval.key", "attempts.json"} < set(modes) and set(modes.values()) == {0o600}
 
 
 def test_a_malformed_request_is_answered_without_its_input(desk):

@@ -60,7 +60,7 @@ def owned(desk):
     folder = desk.settings.repo / "features" / "routing"
     folder.mkdir(parents=True)
     (folder / "feature.yaml").write_text(json.dumps(policy))
-    return Machine(desk.settings).release(version=None, approve=False)
+    return Machine(desk.settings).release(version=None, run="run_1", approve=False)
 
 
 @pytest.mark.parametrize(
