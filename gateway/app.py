@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.access import Access, Action, caller_of
 from gateway.backends import open_backends
+from gateway.canaries import CanaryBreaker
 from gateway.channel_copy import copy_channels
 from gateway.chat import complete_chat
 from gateway.decide import tell_assignment
@@ -95,10 +96,15 @@ def _opened(
             ):
                 log = DurableLog(store, limits, StoragePrivacy(settings, store).scrub)
                 log.start()
-                copying = asyncio.create_task(copy_channels(settings)) if settings.store_uri else None
+                router = Router(settings)
+                canaries = CanaryBreaker(router, store, limits)
+                await canaries.look()  # before the first request: what was stopped stays stopped
+                going_on = [asyncio.create_task(canaries.keep())]
+                if settings.store_uri:
+                    going_on.append(asyncio.create_task(copy_channels(settings)))
                 access = Access(Keys(store.engine), is_required=settings.keys_are_required)
                 app.state.parts = Parts(
-                    Router(settings),
+                    router,
                     backends,
                     log,
                     store,
@@ -107,14 +113,16 @@ def _opened(
                     settings,
                     access,
                     Quotas(settings.repo, store),
+                    canaries,
                     telemetry,
                 )
                 try:
                     yield
                 finally:
-                    if copying is not None:
-                        copying.cancel()
+                    for task in going_on:
+                        task.cancel()
                     await log.close()
+                    await canaries.look()
 
     return lifespan
 

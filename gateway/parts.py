@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gateway.access import Access
 from gateway.backends import Backends
+from gateway.canaries import CanaryBreaker
 from gateway.durable_log import DurableLog
 from gateway.limits import Limits
 from gateway.metrics import Metrics
@@ -30,10 +31,13 @@ class Parts:
     settings: Settings
     access: Access
     quotas: Quotas
+    canaries: CanaryBreaker
     telemetry: Telemetry | None = None
 
     def answered(self, turn: Turn, heard: Heard, status: str) -> None:
         """Count an answer wherever answers are counted; `status` is the HTTP status, or `aborted`."""
         self.metrics.answered(turn, heard, status)
+        if status == "200":
+            self.canaries.answered(turn)
         if self.telemetry is not None:
             self.telemetry.observe(turn, heard, None if status == "200" else status)

@@ -39,6 +39,7 @@ class Router:
         self._trust = trust_of(settings)
         self._states: dict[str, tuple[tuple[int, int], ChannelState]] = {}
         self._served: dict[str, Served] = {}
+        self.stopped: set[str] = set()  # rollouts whose canary gets no traffic any more
 
     def features(self) -> list[str]:
         """The features that can be asked."""
@@ -59,8 +60,11 @@ class Router:
         raise self._unknown(feature)
 
     def assign(self, feature: str, user_id: str, tenant: str | None = None, segment: str | None = None) -> Assignment:
-        """Channel and release of a user."""
-        return assign(self.channel(feature, tenant, segment), user_id)
+        """Channel and release of a user; stable for everybody where the canary was stopped."""
+        state = self.channel(feature, tenant, segment)
+        if state.canary is not None and state.canary.rollout_id in self.stopped:
+            return Assignment("stable", state.stable, 1.0)
+        return assign(state, user_id)
 
     def _state(self, name: str) -> ChannelState | None:
         """A channel's state; None where there is none."""

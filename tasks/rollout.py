@@ -23,6 +23,7 @@ from ratchet.ledger import Ledger
 from ratchet.outcomes import user_outcomes
 from ratchet.rollout_policy import RolloutPolicy
 from ratchet.rollouts import KIND, Rollout, catch_up, decide_tick, earlier_stable, event_of
+from ratchet.stops import note_stops, stop_of
 from ratchet.store import Document, Store
 from ratchet.store import feedback as feedback_table
 from ratchet.store import interactions as interactions_table
@@ -113,10 +114,11 @@ def tick(store: Store, channels: Channels, ledger: Ledger, rollout_id: str, *, n
 
 
 def tick_all(store: Store, channels: Channels, ledger: Ledger, *, now: datetime) -> list[TickReport]:
-    """Tick every rollout that runs, and see that every move of a channel is in the ledger."""
+    """Tick every rollout that runs; see that every move of a channel and every stop by a gateway is in the ledger."""
     reports = []
     for feature in channels.features():
         try:
+            note_stops(store, ledger, feature)
             note_moves(channels, ledger, feature)
             reports += [tick(store, channels, ledger, r.rollout_id, now=now) for r in running(store, feature)]
         except RatchetError as error:  # one feature's damaged channel does not hold up the others
@@ -233,6 +235,8 @@ def _step(store: Store, channels: Channels, ledger: Ledger, found: Found, now: d
         output_schema=rollout.output_schema,
     )
     decision = decide_tick(rollout, outcomes)
+    if (stop := stop_of(store, rollout.rollout_id)) is not None:  # its users are on stable already
+        decision = decision._replace(action="rollback", reasons=(stop.why, *decision.reasons[1:]))
     after = rollout.model_copy(update={"evidence": decision.evidence})
     steps = {"advance": rollout.step + 1, "promote": len(rollout.policy.steps), "rollback": -1}
     try:
