@@ -195,11 +195,18 @@ class _LocalOnly:
             headers = Headers(scope=scope)
             host, origin = headers.get("host", ""), headers.get("origin")
             is_foreign = not self._is_remote_allowed and _hostname(host) not in LOOPBACK
-            if is_foreign or (origin is not None and urlsplit(origin).netloc != host):
+            if is_foreign or (origin is not None and _netloc(origin) != host):
                 refusal = Refusal(403, "foreign_origin", "this gateway answers this machine's own programs only")
                 await refusal.response()(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _hostname(host: str) -> str | None:
