@@ -83,7 +83,7 @@ def kill_rollouts(home: Path, rounds: int) -> dict[str, Any]:
 def kill_releases(home: Path, rounds: int) -> dict[str, Any]:
     """Kill a process that puts and attests releases; what it named must be whole, and so must everything else."""
     home.mkdir()
-    store = ReleaseStore(home / ".ratchet" / "releases")
+    store = ReleaseStore(home / "releases")
     told = [line for heard in killed("release", home, rounds) for line in heard]
     lost = sum(not _is_whole(store, release_id) for release_id in told)
     torn = sum(not _is_whole(store, release_id) for release_id in store.ids())

@@ -1,6 +1,6 @@
 """Requests that no client should send, over raw sockets: every route, broken JSON, wrong types, depth, odd headers.
 
-`python -m benchmarks.fuzz_requests URL N` sends N to a gateway and prints the statuses. The requests depend on the seed.
+`python -m benchmarks.fuzz_requests URL N` sends N to a gateway and prints the statuses.
 """
 
 from __future__ import annotations
