@@ -33,7 +33,6 @@ from gateway.helpdesk import SECRET, take_reply
 from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.parts import Parts
-from gateway.presets import BackendsConfig, load_backends
 from gateway.privacy import StoragePrivacy
 from gateway.prompts import list_prompts
 from gateway.quotas import Quotas
@@ -43,6 +42,7 @@ from gateway.telemetry import open_telemetry
 from gateway.traces import take_traces
 from ratchet.errors import RatchetError
 from ratchet.keys import Keys
+from ratchet.presets import BackendsConfig, load_backends
 from ratchet.settings import Settings, read_secret
 from ratchet.store import open_store
 

@@ -25,6 +25,8 @@ KEYS = {
     "RATCHET_MODELSERVER_KEY": "bearer token that loading an adapter asks for (default: none, loopback only)",
     "RATCHET_JUDGE_URL": "an OpenAI-compatible endpoint for LLM-judge scorers, without /v1 (default: none)",
     "RATCHET_JUDGE_KEY": "bearer token of the judge's endpoint (default: none)",
+    "RATCHET_JUDGE_REGION": "the region that the judge lies in, as tenants' `regions` name it (default: not told)",
+    "RATCHET_JUDGE_TRAINS": "0 says that the judge's provider trains on nothing that it is sent (default: not told)",
     "RATCHET_ALLOW_REMOTE": "1 lets a server listen beyond loopback",
     "RATCHET_GATEWAY_KEY": "key of role admin that `ratchet replay` sends where the gateway asks for one",
     "RATCHET_REQUIRE_KEYS": "1 has the gateway refuse requests without a key (beyond loopback it always does)",
@@ -36,6 +38,7 @@ KEYS = {
     "RATCHET_S3_ENDPOINT": "an S3 other than AWS (its credentials: AWS_ACCESS_KEY_ID and so on)",
     "RATCHET_STORE": "s3://bucket/prefix that holds releases and channels (default: folders in RATCHET_HOME)",
     "RATCHET_TRUST": "file of public keys; gateway and model server serve no release that lacks either signature",
+    "RATCHET_ANCHORS": "where each checkpoint of the ledger is kept too, by spaces: file:FOLDER s3://… git-tag:REMOTE",
     "RATCHET_ALLOW_PRIVATE": "1 lets us call addresses of private networks (a Langfuse or S3 of your own)",
     "PREFECT_API_URL": "the Prefect server (default: http://127.0.0.1:4200/api)",
 }
@@ -68,6 +71,9 @@ class Settings:
     otlp_url: str | None = None
     judge_url: str | None = None
     judge_key: str | None = field(default=None, repr=False)
+    judge_region: str | None = None
+    judge_trains: bool | None = None
+    anchors: tuple[str, ...] = ()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -106,6 +112,9 @@ class Settings:
             otlp_url=_optional_address(environ, "RATCHET_OTLP_URL"),
             judge_url=_optional_address(environ, "RATCHET_JUDGE_URL"),
             judge_key=environ.get("RATCHET_JUDGE_KEY") or None,
+            judge_region=environ.get("RATCHET_JUDGE_REGION") or None,
+            judge_trains={"0": False, "1": True}.get(environ.get("RATCHET_JUDGE_TRAINS", "")),
+            anchors=tuple(environ.get("RATCHET_ANCHORS", "").split()),
         )
 
     @property

@@ -23,7 +23,7 @@ from ratchet.process import die_with_parent
 from ratchet.progress import ProgressLine
 from ratchet.questions import normalise, question_text
 from ratchet.records import Message, read_holdout
-from ratchet.scorers import JudgeServer
+from ratchet.scorers import judge_of
 from ratchet.scorers.catalogue import is_judge
 from ratchet.settings import Settings
 from tasks.contenders import (
@@ -90,13 +90,6 @@ def metrics_of(
 def counts_latency(feature: Feature) -> bool:
     """Whether the gate weighs times: then all are asked anew, as times of different days cannot be compared."""
     return "latency_ms" in {*feature.gate.margins, OBJECTIVES[feature.gate.objective]}
-
-
-def judge_server(settings: Settings) -> JudgeServer | None:
-    """Who answers a judge's questions, with the record of what it said; None where the settings name nobody."""
-    if settings.judge_url is None:
-        return None
-    return JudgeServer(settings.judge_url, settings.judge_key, log=judge_log(settings))
 
 
 def holdout_digest(folder: Path) -> str:
@@ -202,7 +195,7 @@ def _read_trial(params: Params, settings: Settings, arm: str) -> Trial:
         showcase=shown,
         seed=params.evaluate.seed,
         repeats=params.evaluate.repeats,
-        judge=judge_server(settings),
+        judge=judge_of(settings, log=judge_log(settings)),
         labels=labels,
         regions=find_regions(params.outputs / "candidates" / arm / SCORES),
     )
