@@ -23,6 +23,7 @@ from cli import (
     log_evidence,
     people,
     plan,
+    probe,
     prompts,
     pull,
     records,
@@ -60,6 +61,7 @@ score.register(app)
 gate.register(app)
 log_evidence.register(app)
 plan.register(app)
+probe.register(app)
 eval.register(app)
 ci.register(app)
 review.register(app)

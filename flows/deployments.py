@@ -7,6 +7,7 @@ from prefect.schedules import Cron, Interval, Schedule
 
 from flows.harvest import harvest
 from flows.improve import improve
+from flows.probe import probe
 from flows.pull import pull
 from flows.rollout import rollout
 from ratchet.features import feature_names
@@ -14,7 +15,7 @@ from ratchet.settings import Settings
 
 
 def main() -> None:
-    """Serve improve (nightly), harvest and pull (hourly) and rollout (each minute) until ended."""
+    """Serve improve (nightly), harvest and pull (hourly), probe (daily) and rollout (each minute) until ended."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--no-schedules", action="store_true", help="serve the flows, start none by the clock")
     arguments = parser.parse_args()
@@ -35,6 +36,11 @@ def main() -> None:
             name="pull",
             description="What is new in the Langfuse projects and S3 prefixes that features declare.",
             schedules=[Schedule(cron="30 * * * *", timezone="UTC", active=active)],
+        ),
+        probe.to_deployment(
+            name="probe",
+            description="Whether a hosted model was changed silently.",
+            schedules=[Schedule(cron="15 5 * * *", timezone="UTC", active=active)],
         ),
         rollout.to_deployment(
             name="rollout",
