@@ -21,9 +21,8 @@ FAULTS = (("500", 0.06), ("503", 0.06), ("cut", 0.04), ("lost", 0.08))
 def by_dice(seed: int) -> Callable[[str], str]:
     """What befalls each next request, by the shares of FAULTS."""
     dice = random.Random(seed)
-    names, shares = zip(*FAULTS, strict=True)
-    weights = (*shares, 1 - sum(shares))
-    return lambda method: dice.choices((*names, "passed"), weights)[0]
+    shares = {**dict(FAULTS), "passed": 1 - sum(share for _, share in FAULTS)}
+    return lambda method: dice.choices(list(shares), list(shares.values()))[0]
 
 
 class FaultyProxy(ThreadingHTTPServer):
