@@ -31,7 +31,7 @@ class FaultyProxy(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, target: str, draw: Callable[[str], str]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", 0), _Passing)
         self.target = urlsplit(target).netloc
         self.draw = draw
         self.counts: Counter[str] = Counter()
@@ -45,7 +45,7 @@ class FaultyProxy(ThreadingHTTPServer):
         """A client that was killed closes its connections; that is no news."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Passing(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: FaultyProxy
 
