@@ -18,7 +18,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, FakeModelServer(lambda body: "ok") as fake:
         folder = Path(name)
         environ = {k: v for k, v in prepare(folder, fake.url).items() if k.startswith("RATCHET_")}
-        parts = {
+        parts: dict[str, Callable[[], dict[str, Any] | None]] = {
             "gateway": lambda: kill_gateways(environ, kills),
             "verifier": lambda: kill_verifiers(environ | {"RATCHET_HOME": str(folder / "verifier")}, kills),
             "rollout tick": lambda: kill_rollouts(folder / "rollouts", kills),
@@ -180,7 +180,9 @@ def fuzz(environ: Mapping[str, str], n: int) -> dict[str, Any]:
         heard: list[tuple[str, str]] = []
         ask_some(running.url, heard, 20)
         receipts = [receipt for _, receipt in heard]
-        process, memory, statuses = psutil.Process(running.process.pid), [], {}
+        process = psutil.Process(running.process.pid)
+        memory: list[float] = []
+        statuses: dict[str, int] = {}
         for _ in range(10):
             found = asyncio.run(send_all(running.url, [fuzzed(draw, receipts) for _ in range(n // 10)]))
             statuses = {status: statuses.get(status, 0) + found[status] for status in {*statuses, *found}}

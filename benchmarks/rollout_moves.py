@@ -109,7 +109,11 @@ class World:
         asked = Input(messages=(Message(role="user", content="x"),))
         made = []
         for place, release_id in enumerate((rollout.candidate_id, rollout.champion_id) * 2):
-            ids = {"interaction_id": f"i-{name}-{place}", "user_id": f"u-{name}-{place}", "release_id": release_id}
+            ids: dict[str, Any] = {
+                "interaction_id": f"i-{name}-{place}",
+                "user_id": f"u-{name}-{place}",
+                "release_id": release_id,
+            }
             said: dict[str, Any] = {"at": self.now(), "input": asked, "output": Output(content="y")}
             made.append(Interaction(**ids, **said, feature=FEATURE))
         self.store.add_interactions(made)
