@@ -102,7 +102,7 @@ class World:
 
     def _stop(self, rollout: Rollout) -> Stop:
         facts = {"rollout_id": rollout.rollout_id, "feature": FEATURE, "release_id": rollout.candidate_id}
-        return Stop(**facts, at=self.now(), failed=10, seen=12)  # type: ignore[arg-type]
+        return Stop(**facts, at=self.now(), failed=10, seen=12)
 
     def _serve(self, rollout: Rollout, name: str) -> None:
         """Two users of the canary and two of stable."""
