@@ -102,7 +102,10 @@ def log(
 
 
 def checkpoint(
-    to: Annotated[list[str], typer.Option(help="an anchor: file:FOLDER, s3://bucket/prefix, git-tag, git-tag:REMOTE")],
+    to: Annotated[
+        list[str] | None,
+        typer.Option(help="an anchor: file:FOLDER, s3://…, git-tag, git-tag:REMOTE; default: those of RATCHET_ANCHORS"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Sign the ledger's newest entry and keep the checkpoint outside, where this machine's owner cannot take it back.
@@ -110,8 +113,10 @@ def checkpoint(
     Example: [bold]ratchet audit checkpoint --to s3://audit/ratchet --to git-tag:origin[/bold]
     """
     with open_session() as session:
+        if not (targets := to or list(session.settings.anchors)):
+            raise BadInput("name an anchor with --to, or all of them in RATCHET_ANCHORS")
         path = session.ledger.checkpoint(session.settings.ledger_key, session.settings.checkpoints_dir)
-        places = [write_anchor(target, path, session.settings) for target in to]
+        places = [write_anchor(target, path, session.settings) for target in targets]
     facts = {"checkpoint": path.name, "anchored": places, **json.loads(path.read_text())}
     if as_json:
         print_json(facts)

@@ -13,6 +13,7 @@ from ratchet import git
 from ratchet.errors import BadInput
 from ratchet.features import load_feature
 from ratchet.runs import runs_of
+from ratchet.tenants import load_tenants
 from tasks.export import EXPORTS, MIN_OPENAI_ROWS, SPLITS, export
 from tasks.version import fetch_curated
 
@@ -43,7 +44,7 @@ def export_(
     with open_session() as session, tempfile.TemporaryDirectory() as fetched:
         found = _find(session, dataset, Path(fetched))
         folder = out or session.settings.home / "exports" / Path(dataset).stem / file_format
-        report = export(found.splits, file_format, folder)
+        report = export(found.splits, file_format, folder, tenants=load_tenants(session.settings.repo))
     facts = {**vars(report), "left_out": dict(report.left_out), "from": found.origin, "format": file_format}
     if as_json:
         print_json(facts)

@@ -24,6 +24,7 @@ from cli import (
     pages,
     people,
     plan,
+    probe,
     prompts,
     pull,
     records,
@@ -61,6 +62,7 @@ score.register(app)
 gate.register(app)
 log_evidence.register(app)
 plan.register(app)
+probe.register(app)
 eval.register(app)
 ci.register(app)
 review.register(app)

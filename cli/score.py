@@ -16,7 +16,7 @@ from cli.session import Json, console, neutral, print_json
 from ratchet.errors import BadInput
 from ratchet.features import ScorerSpec, load_feature
 from ratchet.files import write_whole
-from ratchet.scorers import JudgeServer
+from ratchet.scorers import judge_of
 from ratchet.scorers.catalogue import CATALOGUE, read_options
 from ratchet.settings import Settings
 from tasks.score import Scored, score_file
@@ -59,7 +59,7 @@ def score_(
         specs = list(policy.metrics)
     if not specs:
         raise BadInput("name a scorer by --scorer NAME; `ratchet score --list` shows them")
-    judge = JudgeServer(settings.judge_url, settings.judge_key) if settings.judge_url else None
+    judge = judge_of(settings)
     with bar() as progress:
         bars = {spec.metric: progress.add_task(spec.metric, total=None) for spec in specs}
 

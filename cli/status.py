@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from cli.session import Json, Session, console, neutral, open_session, print_json, short
+from ratchet.anchors import anchored
 from ratchet.errors import ReleaseNotFound
 from ratchet.features import feature_names, load_feature
+from ratchet.probes import changes_since
 from ratchet.runs import runs_of
+from ratchet.stops import stop_of
 from tasks.propose import differs_from_live
+
+WARNED = timedelta(days=7)  # how long a change of a hosted model is told
 
 
 def register(app: typer.Typer) -> None:
@@ -32,11 +38,33 @@ def status(
             load_feature(session.settings.repo, feature)
         names = [feature] if feature else feature_names(session.settings.repo)
         facts = {name: feature_status(session, name) for name in names}
+        warned = warnings(session)
     if as_json:
         print_json(facts)
         return
     for name, found in facts.items():
         _print(name, found)
+    for warning in warned:
+        console.print(f"[bold]WARNING[/bold] {neutral(warning)}")
+
+
+def warnings(session: Session) -> list[str]:
+    """What somebody should look at: models that were changed, anchors that fail, canaries that a gateway stopped."""
+    found = [
+        f"{probe.subject} was changed by its provider: {'; '.join(probe.reasons)}"
+        for probe in changes_since(session.store, datetime.now(UTC) - WARNED)
+    ]
+    found += [
+        f"the ledger is not anchored at {target}: {one.error}"
+        for target, one in anchored(session.settings).items()
+        if one.error
+    ]
+    for name in session.channels.features():
+        canary = session.channels.read(name).canary
+        stop = stop_of(session.store, canary.rollout_id) if canary else None
+        if stop is not None:
+            found.append(f"{name}: {stop.why} `ratchet rollout tick` moves the channel.")
+    return found
 
 
 def feature_status(session: Session, name: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from prefect.schedules import Cron, Interval, Schedule
 from flows.approvals import approvals
 from flows.harvest import harvest
 from flows.improve import improve
+from flows.probe import probe
 from flows.pull import pull
 from flows.rollout import rollout
 from ratchet.features import feature_names
@@ -15,7 +16,7 @@ from ratchet.settings import Settings
 
 
 def main() -> None:
-    """Serve improve (nightly), harvest and pull (hourly), approvals and rollout (each minute) until ended."""
+    """Serve improve (nightly), harvest and pull (hourly), probe (daily), approvals and rollout (each minute)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--no-schedules", action="store_true", help="serve the flows, start none by the clock")
     arguments = parser.parse_args()
@@ -41,6 +42,11 @@ def main() -> None:
             name="approvals",
             description="Decisions made elsewhere, reminders, and the end of what waited too long.",
             schedules=[Interval(60, active=active)],
+        ),
+        probe.to_deployment(
+            name="probe",
+            description="Whether a hosted model was changed silently.",
+            schedules=[Schedule(cron="15 5 * * *", timezone="UTC", active=active)],
         ),
         rollout.to_deployment(
             name="rollout",

@@ -185,7 +185,7 @@ def close(session: Session, run: Run) -> State:
     if run.decision == "approve":
         run = carry_out(session.settings, session.store, session.ledger, session.channels, run.run_id)
     run = end(session.settings, session.store, run.run_id, state="done")
-    session.ledger.checkpoint(session.settings.ledger_key, session.settings.checkpoints_dir)
+    session.seal(get_run_logger())
     return told(run)
 
 

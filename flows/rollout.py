@@ -19,4 +19,4 @@ def rollout() -> None:
             if report.action in ("promote", "rollback"):
                 keep(session.store, session.ledger, ReleaseStore.of(session.settings), report.feature)
         if session.ledger.entries():
-            session.ledger.checkpoint(session.settings.ledger_key, session.settings.checkpoints_dir)
+            session.seal(get_run_logger())

@@ -1,13 +1,18 @@
 """What every flow opens first: settings, store, ledger and channels of this machine."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
+from ratchet.anchors import checkpoint_and_anchor
 from ratchet.channels import Channels
 from ratchet.ledger import Ledger
 from ratchet.settings import Settings
 from ratchet.store import Store, open_store
+
+Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 
 class Session:
@@ -19,6 +24,11 @@ class Session:
         self.store = store
         self.ledger = Ledger(store.engine)
         self.channels = Channels.of(settings)
+
+    def seal(self, logger: Log) -> None:
+        """Sign the ledger's newest entry and anchor it; an anchor that fails is loud, and stops nothing."""
+        for anchor, why in checkpoint_and_anchor(self.ledger, self.settings, now=datetime.now(UTC)).items():
+            logger.error("the ledger is not anchored at %s: %s", anchor, why)
 
     def stage_environment(self) -> dict[str, str]:
         """The environment of a stage: this one, with the clone's state named, since its worktree lies elsewhere."""

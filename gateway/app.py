@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.access import Access, Action, caller_of
 from gateway.backends import open_backends
+from gateway.canaries import CanaryBreaker
 from gateway.channel_copy import copy_channels
 from gateway.chat import complete_chat
 from gateway.decide import tell_assignment
@@ -34,7 +35,6 @@ from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.mirror import Mirror
 from gateway.parts import Parts
-from gateway.presets import BackendsConfig, load_backends
 from gateway.privacy import StoragePrivacy
 from gateway.prompts import list_prompts
 from gateway.quotas import Quotas
@@ -44,6 +44,7 @@ from gateway.telemetry import open_telemetry
 from gateway.traces import take_traces
 from ratchet.errors import RatchetError
 from ratchet.keys import Keys
+from ratchet.presets import BackendsConfig, load_backends
 from ratchet.settings import Settings, read_secret
 from ratchet.store import open_store
 
@@ -91,11 +92,16 @@ def _opened(
                 open_telemetry(settings.otlp_url) as telemetry,
             ):
                 log = DurableLog(store, limits, StoragePrivacy(settings, store).scrub)
-                copying = asyncio.create_task(copy_channels(settings)) if settings.store_uri else None
+                router = Router(settings)
+                canaries = CanaryBreaker(router, store, limits)
+                await canaries.look()  # before the first request: what was stopped stays stopped
+                going_on = [asyncio.create_task(canaries.keep())]
+                if settings.store_uri:
+                    going_on.append(asyncio.create_task(copy_channels(settings)))
                 access = Access(Keys(store.engine), is_required=settings.keys_are_required)
                 mirror = Mirror(limits)
                 app.state.parts = Parts(
-                    Router(settings),
+                    router,
                     backends,
                     log,
                     store,
@@ -105,16 +111,18 @@ def _opened(
                     access,
                     Quotas(settings.repo, store),
                     mirror,
+                    canaries,
                     telemetry,
                 )
                 mirror.start(app.state.parts)
                 try:
                     yield
                 finally:
-                    if copying is not None:
-                        copying.cancel()
+                    for task in going_on:
+                        task.cancel()
                     await mirror.close()
                     await log.close()
+                    await canaries.look()
 
     return lifespan
 
@@ -191,11 +199,18 @@ class _LocalOnly:
                 elif name == b"origin" and origin is None:
                     origin = value.decode("latin-1")
             is_foreign = not self._is_remote_allowed and _hostname(host or "") not in LOOPBACK
-            if is_foreign or (origin is not None and urlsplit(origin).netloc != host):
+            if is_foreign or (origin is not None and _netloc(origin) != host):
                 refusal = Refusal(403, "foreign_origin", "this gateway answers this machine's own programs only")
                 await refusal.response()(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 @lru_cache(maxsize=64)

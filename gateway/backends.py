@@ -16,11 +16,11 @@ from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from gateway.limits import Limits
-from gateway.presets import BackendConfig, BackendsConfig
 from gateway.refusals import BackendFailed
 from gateway.replicas import CHAT, Ask, Backend, Opened
 from ratchet.errors import AddressRefused, SettingsInvalid
 from ratchet.outbound import check_public
+from ratchet.presets import BackendConfig, BackendsConfig
 from ratchet.tenants import Tenant, refusal_of
 
 logger = structlog.get_logger("gateway")

@@ -15,6 +15,8 @@ class Limits:
     load_s: float = 120.0  # loading an adapter
     breaker_failures: int = 5
     breaker_open_s: float = 5.0
+    canary_window: int = 40  # of a canary's last requests, so many
+    canary_failures: int = 10  # failures stop it
     commit_s: float = 35.0  # more than the database's own busy timeout (30 s), so that its error is the one told
     log_capacity: int = 1024
     log_batch: int = 256

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.access import Access
 from gateway.backends import Backends
+from gateway.canaries import CanaryBreaker
 from gateway.durable_log import DurableLog
 from gateway.limits import Limits
 from gateway.metrics import Metrics
@@ -35,10 +36,13 @@ class Parts:
     access: Access
     quotas: Quotas
     mirror: Mirror
+    canaries: CanaryBreaker
     telemetry: Telemetry | None = None
 
     def answered(self, turn: Turn, heard: Heard, status: str) -> None:
         """Count an answer wherever answers are counted; `status` is the HTTP status, or `aborted`."""
         self.metrics.answered(turn, heard, status)
+        if status == "200":
+            self.canaries.answered(turn)
         if self.telemetry is not None:
             self.telemetry.observe(turn, heard, None if status == "200" else status)

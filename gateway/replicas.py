@@ -15,8 +15,8 @@ import structlog
 
 from gateway.breaker import Breaker
 from gateway.limits import Limits
-from gateway.presets import BackendConfig
 from gateway.refusals import BackendFailed
+from ratchet.presets import BackendConfig
 
 logger = structlog.get_logger("gateway")
 T = TypeVar("T")

@@ -39,6 +39,7 @@ class Router:
         self._trust = trust_of(settings)
         self._states: dict[str, tuple[tuple[int, int], ChannelState]] = {}
         self._served: dict[str, Served] = {}
+        self.stopped: set[str] = set()  # rollouts whose canary gets no traffic any more
 
     def features(self) -> list[str]:
         """The features that can be asked."""
@@ -61,8 +62,10 @@ class Router:
         *,
         takes_trials: bool = True,
     ) -> Assignment:
-        """Channel and release of a user; of a tenant that takes no trials always stable."""
+        """Channel and release of a user; nobody draws a canary that was stopped, nor does a tenant without trials."""
         name, state = self._find(feature, tenant, segment)
+        if state.canary is not None and state.canary.rollout_id in self.stopped:
+            state = state.model_copy(update={"canary": None})
         return assign(state, user_id, takes_trials=takes_trials)._replace(drawn_for=drawn_for(name))
 
     def _find(self, feature: str, tenant: str | None, segment: str | None) -> tuple[str, ChannelState]:

@@ -62,6 +62,7 @@ async def relay(parts: Parts, turn: Turn, backend: Opened) -> AsyncGenerator[byt
     except Refusal as refusal:
         if isinstance(refusal, BackendFailed):
             backend.lost()
+            parts.canaries.broke(turn)
         status = str(refusal.status)
         yield b"data: " + orjson.dumps(refusal.document()) + b"\n\n"
     finally:

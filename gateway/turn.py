@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import Any
 
 from gateway.backends import Answered, Call
-from gateway.presets import BackendConfig
 from gateway.requests import ChatRequest
 from gateway.routing import Served
 from ratchet.channels import Assignment
+from ratchet.presets import BackendConfig
 from ratchet.records import Input, Interaction, Message, Output, Usage
 from ratchet.release import request_body
 from ratchet.tenants import Tenant

@@ -7,16 +7,53 @@ replace one before its time), `git-tag` (annotated tags ratchet-ledger/<entry> i
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from ratchet import git
 from ratchet.buckets import open_bucket
-from ratchet.errors import BadInput, LedgerBroken, StaleRecord
-from ratchet.files import write_whole
+from ratchet.errors import BadInput, LedgerBroken, RatchetError, StaleRecord
+from ratchet.files import read_json, write_json, write_whole
+from ratchet.ledger import Ledger
 from ratchet.settings import Settings
 
 TAGS = "refs/tags/ratchet-ledger/"
 FETCHED = "refs/ratchet/anchors/"
+
+
+class Anchored(BaseModel):
+    """How the last copy to an anchor went: which checkpoint lies there since when, and why a newer one does not."""
+
+    checkpoint: str | None = None
+    at: datetime | None = None
+    error: str | None = None
+
+
+def checkpoint_and_anchor(ledger: Ledger, settings: Settings, *, now: datetime) -> dict[str, str]:
+    """Sign the ledger's newest entry and copy the checkpoint to every anchor of the settings that lacks it.
+
+    An anchor that cannot be written stops nothing: it is told here and by `ratchet status`, and tried again next time.
+
+    Returns:
+        Why, by anchor, for those that failed.
+
+    Raises:
+        LedgerBroken, NothingNew: as `Ledger.checkpoint`.
+    """
+    path = ledger.checkpoint(settings.ledger_key, settings.checkpoints_dir)
+    known = anchored(settings)
+    found = {target: _copy(target, path, settings, known.get(target, Anchored()), now) for target in settings.anchors}
+    if found != known:
+        write_json(_standing(settings), {name: one.model_dump(mode="json") for name, one in found.items()})
+    return {target: one.error for target, one in found.items() if one.error is not None}
+
+
+def anchored(settings: Settings) -> dict[str, Anchored]:
+    """How the last copy to each anchor went; empty where none was tried yet."""
+    path = _standing(settings)
+    return {name: Anchored.model_validate(one) for name, one in read_json(path).items()} if path.is_file() else {}
 
 
 def write_anchor(target: str, checkpoint: Path, settings: Settings) -> str:
@@ -78,6 +115,20 @@ def read_anchor(target: str, settings: Settings, folder: Path) -> int:
     if not found:
         raise LedgerBroken(f"{target} holds no checkpoint: it was emptied, or nothing was anchored there yet")
     return len(found)
+
+
+def _copy(target: str, path: Path, settings: Settings, before: Anchored, now: datetime) -> Anchored:
+    if before.checkpoint == path.name and before.error is None:
+        return before
+    try:
+        write_anchor(target, path, settings)
+    except (RatchetError, OSError) as error:
+        return before.model_copy(update={"error": str(error)[:300]})
+    return Anchored(checkpoint=path.name, at=now)
+
+
+def _standing(settings: Settings) -> Path:
+    return settings.checkpoints_dir / "anchored.json"
 
 
 def _parse(target: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from ratchet.settings import Settings
 URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
 LOST = ("PreconditionFailed", "ConditionalRequestConflict")  # 412, and 409 where two conditional writes met
 MISSING = ("NoSuchKey", "404")
+WRITE_ID = "ratchet-write"  # of an object's metadata: which conditional write made it
 
 
 class Found(NamedTuple):
@@ -58,9 +60,17 @@ class Bucket:
         Raises:
             StaleRecord: somebody else wrote it first.
         """
-        condition = {"IfNoneMatch": "*"} if before is None else {"IfMatch": before}
-        with self._told(key, lost=LOST + MISSING):
-            self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=content, **condition)
+        write_id = uuid.uuid4().hex
+        fields: dict[str, Any] = {"IfNoneMatch": "*"} if before is None else {"IfMatch": before}
+        fields |= {"Bucket": self._bucket, "Key": self._prefix + key, "Metadata": {WRITE_ID: write_id}}
+        try:
+            with self._told(key, lost=LOST + MISSING):
+                self._client.put_object(Body=content, **fields)
+        except StaleRecord:
+            # The client tries again where the answer to its first try got lost, and is told that it comes too late: by
+            # itself. A caller that believed it would make its move a second time.
+            if not self._is_of(key, write_id):
+                raise
 
     def list(self, folder: str = "") -> dict[str, str]:
         """Keys that begin with `folder`, with their ETags, sorted."""
@@ -81,6 +91,12 @@ class Bucket:
         """Write a file, however large, to an object."""
         with self._told(key):
             self._client.upload_file(str(path), self._bucket, self._prefix + key)
+
+    def _is_of(self, key: str, write_id: str) -> bool:
+        with self._told(key, swallowed=MISSING):
+            answer = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+            return bool(answer["Metadata"].get(WRITE_ID) == write_id)
+        return False
 
     @contextmanager
     def _told(self, key: str, *, swallowed: Sequence[str] = (), lost: Sequence[str] = LOST) -> Iterator[None]:

@@ -26,6 +26,8 @@ KEYS = {
     "RATCHET_MODELSERVER_KEY": "bearer token that loading an adapter asks for (default: none, loopback only)",
     "RATCHET_JUDGE_URL": "an OpenAI-compatible endpoint for LLM-judge scorers, without /v1 (default: none)",
     "RATCHET_JUDGE_KEY": "bearer token of the judge's endpoint (default: none)",
+    "RATCHET_JUDGE_REGION": "the region that the judge lies in, as tenants' `regions` name it (default: not told)",
+    "RATCHET_JUDGE_TRAINS": "0 says that the judge's provider trains on nothing that it is sent (default: not told)",
     "RATCHET_ALLOW_REMOTE": "1 lets a server listen beyond loopback",
     "RATCHET_GATEWAY_KEY": "key of role admin that `ratchet replay` sends where the gateway asks for one",
     "RATCHET_REQUIRE_KEYS": "1 has the gateway refuse requests without a key (beyond loopback it always does)",
@@ -40,6 +42,7 @@ KEYS = {
     "RATCHET_IDENTITY": "file that tells the verifier which OIDC proxy and git host prove who people are",
     "RATCHET_WEBHOOK_URL": "where reminders of approvals that wait are posted (default: nowhere)",
     "RATCHET_ALLOW_PRIVATE": "1 lets us call addresses of private networks (a Langfuse, S3 or webhook of your own)",
+    "RATCHET_ANCHORS": "where each checkpoint of the ledger is kept too, by spaces: file:FOLDER s3://… git-tag:REMOTE",
     "PREFECT_API_URL": "the Prefect server (default: http://127.0.0.1:4200/api)",
 }
 
@@ -74,6 +77,9 @@ class Settings:
     judge_key: str | None = field(default=None, repr=False)
     identity_file: Path | None = None
     webhook_url: str | None = field(default=None, repr=False)  # a chat's address is its password
+    judge_region: str | None = None
+    judge_trains: bool | None = None
+    anchors: tuple[str, ...] = ()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -115,6 +121,9 @@ class Settings:
             judge_key=environ.get("RATCHET_JUDGE_KEY") or None,
             identity_file=Path(environ["RATCHET_IDENTITY"]).absolute() if environ.get("RATCHET_IDENTITY") else None,
             webhook_url=_optional_address(environ, "RATCHET_WEBHOOK_URL"),
+            judge_region=environ.get("RATCHET_JUDGE_REGION") or None,
+            judge_trains={"0": False, "1": True}.get(environ.get("RATCHET_JUDGE_TRAINS", "")),
+            anchors=tuple(environ.get("RATCHET_ANCHORS", "").split()),
         )
 
     @property

@@ -325,7 +325,8 @@ def _insertion(key: sa.Column[Any], engine: sa.Engine) -> sa.Compiled:
     dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(key.table).on_conflict_do_nothing().returning(key)
     names = [column.name for column in key.table.columns if column.name != "seq"]
-    return statement.compile(engine, column_keys=names, for_executemany=True)
+    compiled: sa.Compiled = statement.compile(engine, column_keys=names, for_executemany=True)
+    return compiled
 
 
 def _insert_new(connection: sa.Connection, insertion: Any, rows: list[dict[str, Any]]) -> set[Any]:

@@ -20,7 +20,7 @@ from ratchet.guards import problem_of, repair_messages
 from ratchet.llm import Answer, ask_all, load_adapter
 from ratchet.records import Context, Message
 from ratchet.release import Release, ReleaseStore, read_candidate, read_manifest, request_body, write_candidate
-from ratchet.scorers import Item, JudgeServer, Score, score_items
+from ratchet.scorers import Item, JudgeServer, Score, judge_of, score_items
 from ratchet.settings import Settings
 
 MAX_BROKEN_SHARE = 0.1  # of answers on which a scorer broke; beyond it a stage fails
@@ -208,9 +208,7 @@ def request_of(release: Release, question: Question, repeat: int) -> str:
 
 def judge_server(settings: Settings) -> JudgeServer | None:
     """Who answers a judge's questions, with the record of what it said; None where the settings name nobody."""
-    if settings.judge_url is None:
-        return None
-    return JudgeServer(settings.judge_url, settings.judge_key, log=judge_log(settings))
+    return judge_of(settings, log=judge_log(settings))
 
 
 def score_answers(

@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ratchet.errors import BadInput
+from ratchet.tenants import DEFAULT, NOT_TRAINED, Destination, Tenant, refusal_of
 
 Row = dict[str, Any]
 SPLITS = ("train", "validation")
@@ -48,8 +50,13 @@ class ExportReport:
     files: list[Path] = field(default_factory=list)
 
 
-def export(splits: Mapping[str, Path], format: str, out: Path) -> ExportReport:
+def export(
+    splits: Mapping[str, Path], format: str, out: Path, *, tenants: Mapping[str, Tenant] = MappingProxyType({})
+) -> ExportReport:
     """Write the Parquet file of each split as `out/<split>.<ending>` in a format of EXPORTS; memory is one page.
+
+    A row whose tenant's rules of today (`tenants`) forbid it is left out: a file for OpenAI goes to who tells neither
+    region nor whether it trains, and any other is there to be trained on.
 
     Raises:
         BadInput: no such format; a file that holds no examples; no answers to make pairs of.
@@ -64,7 +71,8 @@ def export(splits: Mapping[str, Path], format: str, out: Path) -> ExportReport:
         with way.open(target, path) as write:
             for row in _rows(path):
                 report.rows += 1
-                found = way.convert(row if row.get("answer") else row | {"answer": answers.get(row["interaction_id"])})
+                answered = row if row.get("answer") else row | {"answer": answers.get(row["interaction_id"])}
+                found = _barred(row, format, tenants) or way.convert(answered)
                 if isinstance(found, LeftOut):
                     report.left_out[found.reason] += 1
                 else:
@@ -160,6 +168,13 @@ def _open(path: Path) -> pq.ParquetFile:
     if missing:
         raise BadInput(f"{path}: holds no examples; it has no column {', '.join(sorted(missing))}")
     return file
+
+
+def _barred(row: Row, format: str, tenants: Mapping[str, Tenant]) -> LeftOut | None:
+    tenant = tenants.get(str(row.get("tenant", DEFAULT)), Tenant())
+    there = Destination("OpenAI", is_ours=not format.startswith("openai-"))
+    refused = refusal_of(tenant, there) or (None if tenant.train else NOT_TRAINED)
+    return LeftOut(f"rules of its tenant: {refused}") if refused else None
 
 
 def _rows(path: Path) -> Iterator[Row]:

@@ -33,6 +33,7 @@ from ratchet.rollouts import (
     earlier_stable,
     event_of,
 )
+from ratchet.stops import note_stops, stop_of
 from ratchet.store import Document, Store
 from ratchet.store import feedback as feedback_table
 from ratchet.store import interactions as interactions_table
@@ -130,10 +131,11 @@ def tick(store: Store, channels: Channels, ledger: Ledger, rollout_id: str, *, n
 
 
 def tick_all(store: Store, channels: Channels, ledger: Ledger, *, now: datetime) -> list[TickReport]:
-    """Tick every rollout that runs, and see that every move of a channel is in the ledger."""
+    """Tick every rollout that runs; see that every move of a channel and every stop by a gateway is in the ledger."""
     reports = []
     for feature in channels.features():
         try:
+            note_stops(store, ledger, feature)
             note_moves(channels, ledger, feature)
             reports += [tick(store, channels, ledger, r.rollout_id, now=now) for r in running(store, feature)]
         except RatchetError as error:  # one feature's damaged channel does not hold up the others
@@ -284,6 +286,8 @@ def _step(store: Store, channels: Channels, ledger: Ledger, found: Found, now: d
     else:
         decision = decide_tick(rollout, outcomes_of(store, rollout, now=now))
         after = rollout.model_copy(update={"evidence": decision.evidence})
+    if (stop := stop_of(store, rollout.rollout_id)) is not None:  # its users are on stable already
+        decision = decision._replace(action="rollback", reasons=(stop.why, *decision.reasons[1:]))
     steps = {"advance": rollout.step + 1, "promote": len(rollout.policy.steps), "rollback": None}
     try:
         if after != rollout:  # before the move: a record that ends keeps what it ended on

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ratchet.features import Feature, ScorerSpec
 from ratchet.scorers.apply import score_item, score_items
 from ratchet.scorers.item import Item, Score, parse_item
-from ratchet.scorers.llm_judge import JudgeServer
+from ratchet.scorers.llm_judge import JudgeServer, judge_of
 from ratchet.scorers.structure import label_accuracy
 from ratchet.scorers.summary import BINARY_SCORERS, ScoreSummary, summarise
 from ratchet.scorers.text import exact_match, token_f1
@@ -30,6 +30,7 @@ __all__ = [
     "Scorer",
     "ScorerSpec",
     "exact_match",
+    "judge_of",
     "label_accuracy",
     "parse_item",
     "score_item",

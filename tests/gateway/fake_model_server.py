@@ -126,7 +126,7 @@ class FakeModelServer:
         body = await request.json()
         self.bodies.append(body)
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
-        vectors: list[Any] = [[float(len(text)), 1.0] for text in texts]
+        vectors: list[Any] = [[float(len(str(text))), 1.0] for text in texts]
         if body.get("encoding_format") == "base64":  # what OpenAI's SDKs ask for unless told otherwise
             vectors = [base64.b64encode(struct.pack("<2f", *vector)).decode() for vector in vectors]
         data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(vectors)]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway.limits import Limits
-from gateway.presets import PRESETS, load_backends
 from ratchet.errors import SettingsInvalid
+from ratchet.presets import PRESETS, load_backends
 from ratchet.release import BaseModelRef
 from tests.gateway.conftest import Gateway, Serving, Shop, label_of_question
 from tests.gateway.fake_model_server import FakeModelServer

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway.presets import BackendSpec
 from ratchet.guards import Guards
+from ratchet.presets import BackendSpec
 from ratchet.release import ReleasePolicy
 from ratchet.store import open_store
 from ratchet.tenants import load_tenants

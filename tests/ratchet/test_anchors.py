@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
@@ -11,11 +12,12 @@ import pytest
 import sqlalchemy as sa
 
 from ratchet import git
-from ratchet.anchors import read_anchor, write_anchor
+from ratchet.anchors import anchored, checkpoint_and_anchor, read_anchor, write_anchor
 from ratchet.errors import BadInput, LedgerBroken
 from ratchet.ledger import Ledger, read_export, table, write_export
 from ratchet.settings import Settings
 from ratchet.store import Store
+from tests.released import AT
 
 
 class Desk:
@@ -140,3 +142,22 @@ def test_an_export_that_was_changed_is_found(desk: Desk, tmp_path: Path, change,
     (tmp_path / "l.jsonl").write_text("\n".join(change((tmp_path / "l.jsonl").read_text().splitlines())))
     with pytest.raises(LedgerBroken, match=told):
         read_export(tmp_path / "l.jsonl", Store("sqlite://").engine).verify()
+
+
+def test_each_checkpoint_goes_to_every_anchor_that_lacks_it(desk: Desk) -> None:
+    settings = dataclasses.replace(desk.settings, anchors=tuple(desk.targets.values()))
+    assert checkpoint_and_anchor(desk.ledger, settings, now=AT) == {}
+    desk.ledger.append("moved", "rollout_1", number=9)
+    assert checkpoint_and_anchor(desk.ledger, settings, now=AT) == {}
+    assert [desk.verify(target) for target in desk.targets.values()] == [2, 2, 2]
+
+
+def test_an_anchor_that_fails_is_told_stops_no_other_and_is_tried_again(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "away").write_text("a file where a folder should be")
+    settings = dataclasses.replace(desk.settings, anchors=(f"file:{tmp_path}/away", desk.targets["file"]))
+    failed = checkpoint_and_anchor(desk.ledger, settings, now=AT)
+    assert list(failed) == [f"file:{tmp_path}/away"] and desk.verify(desk.targets["file"]) == 1
+    assert anchored(settings)[f"file:{tmp_path}/away"].error
+    (tmp_path / "away").unlink()
+    assert checkpoint_and_anchor(desk.ledger, settings, now=AT) == {}
+    assert desk.verify(f"file:{tmp_path}/away") == 1

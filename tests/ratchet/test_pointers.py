@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Iterator
 
 import pytest
 
+from benchmarks.faulty_s3 import FaultyProxy
 from ratchet.buckets import open_bucket
 from ratchet.channels import Canary, Channels, Freeze
 from ratchet.errors import ChannelFrozen, ReleaseNotFound, SourceUnreachable, StaleChannel, StaleRecord
@@ -121,3 +123,36 @@ def test_a_conditional_write_to_an_object_that_is_gone_is_stale(s3: Settings) ->
     with pytest.raises(StaleRecord):
         bucket.swap("something", b"y", before=None)
     assert bucket.get("nothing") is None and bucket.get("something") is not None
+
+
+@pytest.fixture
+def losing(s3: Settings) -> Iterator[Settings]:
+    """The same S3 through a network that loses the answer to the first write that it carries out."""
+    faults = iter(["lost"])
+    proxy = FaultyProxy(str(s3.s3_endpoint), lambda method: next(faults, "passed") if method == "PUT" else "passed")
+    thread = threading.Thread(target=proxy.serve_forever)
+    thread.start()
+    yield dataclasses.replace(s3, s3_endpoint=proxy.url)
+    proxy.shutdown()
+    thread.join()
+    proxy.server_close()
+    assert proxy.counts["lost"] == 1
+
+
+def test_a_write_whose_answer_was_lost_is_no_other_writers(s3: Settings, losing: Settings) -> None:
+    begun = Channels.of(losing).begin("routing", "rel_a", **TOLD)
+    assert begun.version == Channels.of(s3).read("routing").version == 1
+    with pytest.raises(StaleChannel):
+        Channels.of(losing).move("routing", stable="rel_b", canary=None, expected_version=0, **TOLD)
+
+
+def test_a_conditional_write_that_was_sent_twice_is_made_once(s3: Settings, losing: Settings) -> None:
+    bucket, late = (open_bucket(str(one.store_uri), one).below("x") for one in (s3, losing))
+    bucket.put("one", b"1")
+    found = bucket.get("one")
+    assert found is not None
+    late.swap("one", b"2", before=found.etag)
+    with pytest.raises(StaleRecord):
+        late.swap("one", b"3", before=found.etag)
+    now = bucket.get("one")
+    assert now is not None and now.content == b"2"

@@ -7,6 +7,7 @@ import pytest
 
 from ratchet.errors import BadInput
 from ratchet.records import Interaction
+from ratchet.tenants import Tenant
 from tasks.curated import LINEAGE, OWN
 from tasks.export import EXPORTS, ExportReport, export
 from tasks.formats import read_records
@@ -158,3 +159,16 @@ def test_unknown_format_and_files_that_hold_no_examples_are_named(tmp_path: Path
     (tmp_path / "y.parquet").write_text("nothing")
     with pytest.raises(BadInput, match="not a Parquet file"):
         export({"y": tmp_path / "y.parquet"}, "parquet", tmp_path / "out")
+
+
+RULES = {"shy": Tenant(train=False), "here": Tenant(regions=("eu",)), "open": Tenant()}
+
+
+@pytest.mark.parametrize(("format", "written"), [("openai-sft", 2), ("hf", 3)])
+def test_a_tenants_rules_of_today_keep_its_rows_from_a_provider(tmp_path: Path, format: str, written: int) -> None:
+    rows = [example(n, tenant=name) for n, name in enumerate(("shy", "here", "open", "default"))]
+    source = tmp_path / "data" / "curated" / "train.parquet"
+    write_table(source, ANSWERED, rows)
+    report = export({"train": source}, format, tmp_path / "out", tenants=RULES)
+    assert report.written == written == 4 - report.left_out.total()
+    assert all(reason.startswith("rules of its tenant") for reason in report.left_out)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ratchet.errors import ModelServerUnreachable
 from ratchet.features import ScorerSpec
-from ratchet.scorers import Item, JudgeServer, score_items
+from ratchet.scorers import Item, JudgeServer, judge_of, score_items
+from ratchet.settings import Settings
 from tests.fake_model_server import FakeModelServer
 
 RUBRIC = ScorerSpec.model_validate({"name": "judge", "rubric": "Is it polite?", "model": "tiny"})
@@ -100,3 +102,28 @@ def test_without_a_judge_all_is_unscored_and_a_dead_one_is_an_error() -> None:
         assert score_items(spec, [item("a", "b")])[0].reason == "no judge is set: RATCHET_JUDGE_URL"
     with pytest.raises(ModelServerUnreachable):
         score_items(RUBRIC, [item("a")], judge=JudgeServer("http://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize(
+    ("told", "is_asked"),
+    [({}, False), ({"REGION": "us", "TRAINS": "0"}, False), ({"REGION": "eu", "TRAINS": "0"}, True)],
+)
+def test_a_judge_outside_is_asked_only_as_every_tenants_rules_allow(
+    tmp_path: Path, told: dict[str, str], is_asked: bool
+) -> None:
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "tenants.yaml").write_text("acme: {train: false}\nglobex: {regions: [eu]}\n")
+    named = {f"RATCHET_JUDGE_{key}": value for key, value in told.items()}
+    environ = {"RATCHET_REPO": str(tmp_path), "RATCHET_JUDGE_URL": "http://judge.example"}
+    judge = judge_of(Settings.from_env(environ | named))
+    assert judge is not None and (judge.refusal is None) == is_asked
+    if not is_asked:
+        assert score_items(RUBRIC, [item("a")], judge=judge)[0].reason.startswith("rules of tenant ")  # nobody listens
+
+
+def test_a_judge_on_this_machine_may_see_everything(tmp_path: Path) -> None:
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "tenants.yaml").write_text("acme: {train: false}\n")
+    environ = {"RATCHET_REPO": str(tmp_path), "RATCHET_JUDGE_URL": "http://127.0.0.1:9"}
+    judge = judge_of(Settings.from_env(environ))
+    assert judge is not None and judge.refusal is None
