@@ -43,6 +43,7 @@ IDENTITY = {
 SHARED_CLONES = ("loop", "desk")  # end-to-end fixtures that are too dear to be made on every worker
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests stay on one worker, and so do the end-to-end files that share a clone."""
     for item in items:
