@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3.11
 BIN := .venv/bin
-WORKERS ?= -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+WORKERS ?= -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help setup demo up check test test-all test-clients bench reset lock lock-clients

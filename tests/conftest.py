@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -40,15 +41,20 @@ IDENTITY = {
 }
 
 
-SHARED_CLONES = ("loop", "desk")  # end-to-end fixtures that are too dear to be made on every worker
+SHARE_A_CLONE = ("tests/e2e/test_approval", "tests/e2e/test_help_answers")  # `desk` is too dear to be made twice
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests stay on one worker, and so do the end-to-end files that share a clone."""
-    for item in items:
-        shared = [name for name in SHARED_CLONES if name in getattr(item, "fixturenames", ())]
-        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else str(item.path)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests run on one worker, and so do the end-to-end files that share a clone."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return SHARE_A_CLONE[0] if path.startswith(SHARE_A_CLONE) else path
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -23,7 +23,7 @@ from ratchet.store import open_store
 LABELS = ("card_lost_stolen", "loan_mortgage", "exchange_abroad")
 TINY = {
     "arms": ["sft"],
-    "tune.sft.epochs": 2,
+    "tune.sft.epochs": 3,
     "tune.sft.layers": 10,
     "validate.min_rows": 10,
     "replay.correction_rate": 1.0,

@@ -67,7 +67,14 @@ def test_nothing_new_is_exit_3(loop: Clone, run: Facts) -> None:
 
 def test_every_deployment_is_served(loop: Clone) -> None:
     found = call(loop.settings, "POST", "/deployments/filter", {})
-    assert {deployment["name"] for deployment in found} == {"improve", "harvest", "pull", "rollout"}
+    assert {deployment["name"] for deployment in found} == {
+        "approvals",
+        "improve",
+        "harvest",
+        "probe",
+        "pull",
+        "rollout",
+    }
 
 
 def test_the_server_can_schedule_runs(loop: Clone) -> None:
