@@ -53,7 +53,7 @@ def main() -> int:
     kills = 5 if is_quick else 40
     with tempfile.TemporaryDirectory() as name, FakeModelServer(lambda body: "ok") as fake:
         folder = Path(name)
-        environ = {k: v for k, v in prepare(folder, fake.url).items() if k.startswith("RATCHET_")}
+        environ = places(folder, fake.url)
         parts: dict[str, Callable[[], dict[str, Any] | None]] = {
             "gateway": lambda: kill_gateways(environ, kills),
             "verifier": lambda: kill_verifiers(environ | {"RATCHET_HOME": str(folder / "verifier")}, kills),
@@ -64,7 +64,7 @@ def main() -> int:
             "S3 errors": lambda: broken_s3(folder / "s3", 10 if is_quick else 120),
             "clock jump": lambda: jump(folder / "clock", 3 if is_quick else 20),
             "fuzz": lambda: fuzz(environ, 1000 if is_quick else 10_000),
-            "disk full": lambda: fill_disk(environ, megabytes=6),
+            "disk full": lambda: fill_disk(places(folder / "disk", fake.url), megabytes=6),
         }
         for part, measure in parts.items():
             say(part)
@@ -72,6 +72,12 @@ def main() -> int:
     add_aims(result)
     result.finish(as_json=options.json)
     return 0
+
+
+def places(folder: Path, upstream: str) -> dict[str, str]:
+    """The settings of a fresh home whose feature a fake model server answers."""
+    folder.mkdir(exist_ok=True)
+    return {k: v for k, v in prepare(folder, upstream).items() if k.startswith("RATCHET_")}
 
 
 def kill_rollouts(home: Path, rounds: int) -> dict[str, Any]:
