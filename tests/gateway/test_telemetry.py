@@ -11,6 +11,8 @@ import pytest
 from google.protobuf.json_format import ParseDict
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.semconv._incubating.attributes import error_attributes, gen_ai_attributes, server_attributes
+from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
 
 from gateway.limits import Limits
 from ratchet.otlp import attributes_of
@@ -72,6 +74,19 @@ def test_spans_are_valid_otlp_and_name_release_tokens_and_receipt(taken: dict[st
     assert (told["ratchet.release_id"], told["ratchet.propensity"]) == (shop.stable, 1.0)
     assert shop.interactions()[0].interaction_id == f"int_{first['traceId']}"
     assert attributes_of(failed)["error.type"] == "backend_error"
+
+
+def test_every_name_is_one_of_opentelemetrys_own_or_begins_with_ratchet(taken: dict[str, Any]) -> None:
+    conventions = (gen_ai_attributes, server_attributes, error_attributes, gen_ai_metrics)
+    known = {value for module in conventions for value in vars(module).values() if isinstance(value, str)}
+    spans = taken["/v1/traces"][0]["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    metrics = taken["/v1/metrics"][0]["resourceMetrics"][0]["scopeMetrics"][0]["metrics"]
+    points = [point for metric in metrics for point in metric["histogram"]["dataPoints"]]
+    named = {name for part in (*spans, *points) for name in attributes_of(part)} | {m["name"] for m in metrics}
+    assert {name for name in named if not name.startswith("ratchet.")} <= known
+    assert len(named & known) > 8
+    operations = {kind.value for kind in gen_ai_attributes.GenAiOperationNameValues}
+    assert {attributes_of(part)["gen_ai.operation.name"] for part in (*spans, *points)} <= operations
 
 
 def test_metrics_are_valid_otlp_histograms_of_duration_and_tokens(taken: dict[str, Any]) -> None:
