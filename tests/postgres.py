@@ -54,7 +54,7 @@ def missing() -> str | None:
     try:
         found = programs()
         subprocess.run([found / "initdb", "--version"], user=_user(), check=True, capture_output=True, cwd="/")
-    except (FileNotFoundError, PermissionError) as error:
+    except (OSError, subprocess.SubprocessError) as error:
         return f"needs PostgreSQL (make setup, or apt-get install postgresql): {error}"
     return None if importlib.util.find_spec("psycopg") else "needs psycopg (make setup)"
 
