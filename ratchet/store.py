@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from ratchet.files import canonical_json
 from ratchet.mirrored import Mirrored
 from ratchet.records import Feedback, Interaction
 
+WAIT_S = 30.0  # for another writer of SQLite
 PAGE = 1000  # rows in memory while a table is read
 TURN = 7_206_181_431  # of PostgreSQL's advisory locks, the one for which our writers queue
 Seq = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite counts up by itself in an INTEGER only
@@ -360,8 +363,17 @@ def open_store(url: str) -> Iterator[Store]:
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # SQLAlchemy's own BEGIN below; sqlite3 would begin too late
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+    for pragma in (f"busy_timeout={int(1000 * WAIT_S)}", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+    deadline = time.monotonic() + WAIT_S
+    while True:  # of two processes that open a fresh database SQLite tells one that it is locked, without waiting
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _begin_immediate(connection: sa.Connection) -> None:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -170,6 +171,22 @@ def test_documents_are_listed_by_kind_and_feature_sorted_by_id(store: Store) -> 
         store.create_document(kind, name, feature, {})
     assert [d.id for d in store.documents("run")] == ["a", "b", "c"]
     assert [d.id for d in store.documents("run", "f")] == ["a", "b"]
+
+
+OPEN_FRESH = """
+import sys, time
+from ratchet.store import open_store
+for number in range(15):
+    while time.time() < float(sys.argv[2]) + number * 0.1:
+        pass
+    open_store(f"sqlite:///{sys.argv[1]}/{number}/store.db").__enter__().close()
+"""
+
+
+def test_two_processes_open_fresh_databases_at_the_same_moments(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OPEN_FRESH, str(tmp_path), str(time.time() + 2)]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate(timeout=60)[1] for process in processes] == ["", ""]
 
 
 def test_two_processes_that_count_up_one_document_lose_no_step(database_url: str) -> None:
