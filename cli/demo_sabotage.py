@@ -23,6 +23,7 @@ from cli.rollout import start_
 from cli.rollout_watch import LIMIT_S, traffic
 from cli.run import FINAL
 from cli.session import Session, console, short
+from ratchet.anchors import checkpoint_and_anchor
 from ratchet.approvals import VerifierRefusal
 from ratchet.errors import BadInput, RatchetError, ReleaseNotFound, ServiceUnreachable
 from ratchet.features import feature_names
@@ -89,7 +90,7 @@ def second_act(session: Session, on: Scene, parts: Parts, *, approver: str) -> d
             rollback(session.store, session.channels, session.ledger, on.feature, now=datetime.now(UTC), **told)
             console.print("   not by evidence: the demo takes the sabotaged release back by hand")
     console.print("\n[bold]3. ratchet audit verify[/bold]")
-    session.ledger.checkpoint(session.settings.ledger_key, session.settings.checkpoints_dir)
+    checkpoint_and_anchor(session.ledger, session.settings, now=datetime.now(UTC))
     verify()
     facts = {**_facts(session, on.feature, rollout_id), **prefect, "ledger_entries": len(session.ledger.entries())}
     write_json(session.settings.home / "demo" / f"{on.feature}-sabotage.json", facts)

@@ -6,16 +6,15 @@ elsewhere). Patterns only; names are found in harvest. Feedback follows its inte
 
 from __future__ import annotations
 
+from gateway.durable_log import Record
 from ratchet.channels import Channels
 from ratchet.features import Privacy
 from ratchet.mirrored import Mirrored
 from ratchet.pii_records import conversation_of, scrub_before_storage
-from ratchet.records import Feedback, Interaction
+from ratchet.records import Interaction
 from ratchet.release import MANIFEST, ReleaseStore
 from ratchet.settings import Settings, read_secret
 from ratchet.store import Store
-
-Record = Interaction | Feedback | Mirrored
 
 
 class StoragePrivacy:

@@ -206,6 +206,20 @@ class ReleaseStore:
                 self._bucket.upload(self.folder / release.release_id / name, f"{release.release_id}/{name}")
         return self.get(release.release_id).release_id
 
+    def put_variant(self, release_id: str, variant: Release) -> str:
+        """Store `variant`: a release with another prompt, schema or policy, on the same weights. Returns its id.
+
+        Raises:
+            ReleaseNotFound, ReleaseCorrupt: as `get`.
+        """
+        adapter = self.adapter_path(release_id)
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".put-variant-") as name:
+            candidate = Path(name)
+            if adapter is not None:
+                shutil.copytree(adapter, candidate / "adapter")
+            write_candidate(candidate, variant)
+            return self.put(candidate)
+
     def get(self, release_id: str) -> Release:
         """Read a release and verify every file against its id.
 

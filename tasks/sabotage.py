@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from copy import deepcopy
 from datetime import UTC, datetime
-from pathlib import Path
 
 from ratchet import git
 from ratchet.errors import BadInput
 from ratchet.features import enum_field
 from ratchet.ledger import Ledger
-from ratchet.release import Release, ReleaseStore, write_candidate
+from ratchet.release import Release, ReleaseStore
 from ratchet.settings import Settings
 from ratchet.trust import pipeline_key, sign_claims
 
@@ -47,12 +44,7 @@ def store_sabotage(settings: Settings, releases: ReleaseStore, ledger: Ledger, c
         BadInput: `misroute` cannot spoil it, or the clone has no commit.
     """
     release = misroute(releases.get(champion_id))
-    adapter = releases.adapter_path(champion_id)
-    with tempfile.TemporaryDirectory(prefix="ratchet-sabotage-") as folder:
-        if adapter is not None:
-            shutil.copytree(adapter, Path(folder) / "adapter")
-        write_candidate(Path(folder), release)
-        release_id = releases.put(Path(folder))
+    release_id = releases.put_variant(champion_id, release)
     head = git.resolve(settings.repo, "HEAD")
     if head is None:
         raise BadInput(f"{settings.repo} has no commit yet; commit your work first")

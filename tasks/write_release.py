@@ -5,8 +5,6 @@ It went through no gate, and is live nowhere: an approval lets it, and a rollout
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from ratchet.errors import BadInput
 from ratchet.features import Feature
 from ratchet.ledger import Ledger
 from ratchet.prompts import load_prompt
-from ratchet.release import ReleaseStore, write_candidate
+from ratchet.release import ReleaseStore
 from ratchet.settings import Settings
 from ratchet.trust import pipeline_key, sign_claims
 
@@ -58,12 +56,7 @@ def write_release(  # noqa: PLR0913 - all of them are facts of the release, by k
     made = champion.model_copy(update={"prompt": champion.prompt.model_copy(update={"text": text})})
     if made.release_id == stable:
         raise BadInput(f"{where} is the prompt that is live, in {stable[:16]}")
-    settings.home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=settings.home, prefix="written-") as folder:
-        if champion.adapter is not None:
-            shutil.copytree(releases.folder / stable / "adapter", Path(folder) / "adapter")
-        write_candidate(Path(folder), made)
-        release_id = releases.put(Path(folder))
+    release_id = releases.put_variant(stable, made)
     if "pipeline" not in releases.attestation(release_id):
         claims: dict[str, Any] = {"feature": feature.name, "commit": head, "prompt_file": where, "made_from": stable}
         claims |= {"intent": feature.intent, "owners": list(feature.owners), "at": now.isoformat(timespec="seconds")}

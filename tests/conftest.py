@@ -17,7 +17,7 @@ import yaml
 from ratchet import git
 from ratchet.settings import Settings
 from ratchet.store import Store, open_store
-from tests.postgres import Postgres, missing, postgres_server
+from tests.postgres import Postgres, postgres_server
 
 CLONE = Path(__file__).resolve().parents[1]
 POLICY = {
@@ -143,8 +143,6 @@ def store(settings: Settings) -> Iterator[Store]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """One real PostgreSQL for all tests of this process; each has a schema of its own."""
-    if reason := missing():
-        pytest.skip(reason)
     with postgres_server() as server:
         yield server
 

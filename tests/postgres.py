@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 
 class Postgres:
     """One server; `address` lacks the name of a database."""
@@ -33,7 +35,9 @@ class Postgres:
 
 @contextmanager
 def postgres_server() -> Iterator[Postgres]:
-    """A running one."""
+    """A running one; skips, saying what to install, where there is none."""
+    if reason := missing():
+        pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # a socket's path is at most 107 characters
     server = Postgres(folder)
     try:

@@ -13,12 +13,14 @@ from typing import Any
 
 import pyotp
 import pytest
+from selenium.webdriver.remote.webdriver import WebDriver
 
 from benchmarks.scratch import REPO, Clone
 from cli.prefect_api import flow_run_state
 from ratchet.runs import Run, runs_of
 from ratchet.settings import Settings
 from ratchet.store import open_store
+from tests.browser import chromium
 
 LABELS = ("card_lost_stolen", "loan_mortgage", "exchange_abroad")
 TINY = {
@@ -77,6 +79,14 @@ def tiny_clone(folder: Path) -> Clone:
     random.Random(1).shuffle(held)
     write_rows(folder / "in" / "holdout.jsonl", held[:60])
     return clone
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[WebDriver]:
+    """Headless Chromium, patient with pages that load."""
+    with chromium(tmp_path / "profile") as browser:
+        browser.implicitly_wait(20)
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,9 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from ratchet.runs import Run
-from tests.browser import chromium
 from tests.e2e.conftest import Desk, wait_for
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[WebDriver]:
-    """Headless Chromium."""
-    with chromium(tmp_path / "profile") as browser:
-        browser.implicitly_wait(20)
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.browser import chromium
 from tests.e2e.conftest import Desk, wait_for
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[WebDriver]:
-    """Headless Chromium."""
-    with chromium(tmp_path / "profile") as browser:
-        browser.implicitly_wait(20)
-        yield browser
 
 
 def answer(browser: WebDriver, approver: str, digest: str, code: str) -> None:

@@ -10,7 +10,8 @@ import openai
 import pytest
 
 from benchmarks.scratch import Clone
-from cli.prefect_api import call
+from cli.prefect_api import call, flow_run_state, start_flow_run
+from cli.run import FINAL
 
 QUESTION = "hi, i lost my card on the bus this morning, pls block it"
 Facts = dict[str, Any]
@@ -75,6 +76,15 @@ def test_every_deployment_is_served(loop: Clone) -> None:
         "pull",
         "rollout",
     }
+
+
+@pytest.mark.parametrize("flow", ["approvals", "probe"])
+def test_what_the_clock_starts_ends_well_where_nothing_waits(loop: Clone, flow: str) -> None:
+    started = start_flow_run(loop.settings, f"{flow}/{flow}", {})
+    deadline = time.monotonic() + 120
+    while (state := flow_run_state(loop.settings, started)[0]) not in FINAL and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert state == "COMPLETED"
 
 
 def test_the_server_can_schedule_runs(loop: Clone) -> None:

@@ -15,14 +15,12 @@ from ratchet.ledger import Ledger
 from ratchet.store import open_store
 from tests.gateway.conftest import Serving, Shop
 from tests.gateway.test_backends import rules
-from tests.postgres import Postgres, missing, postgres_server
+from tests.postgres import Postgres, postgres_server
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Postgres]:
     """One of its own, since it is killed."""
-    if reason := missing():
-        pytest.skip(reason)
     with postgres_server() as running:
         yield running
 
